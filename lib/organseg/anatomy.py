@@ -1,0 +1,291 @@
+"""The anatomy of the synthetic abdomen: what differs between patients, and the shape of every structure.
+
+Patient coordinates, in mm: the origin is the centre of the first lumbar vertebra (L1) of an average adult, x grows to
+the patient's right, y to the front, z to the head. So the liver lies at x = +70, the spleen at x = -100, the front skin
+near y = +120, the dome of the diaphragm near z = +115, the bifurcation of the aorta at z = -105, the hips at z = -250.
+Sizes of the average adult are written as numbers here; each patient scales, shifts and deforms them (`Patient`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from organseg.shapes import curve, ellipsoid, intersection, union
+
+# HU at three times after the injection: late arterial, portal-venous, late. Medians of real portal-venous scans:
+# artery 150-190, vein 137-193, liver 93-112, spleen 81-121, pancreas 73-126.
+ENHANCEMENT = {
+    "artery": (225, 168, 142),
+    "vein": (128, 170, 142),
+    "liver": (86, 106, 99),
+    "spleen": (126, 112, 100),
+    "pancreas": (106, 98, 84),
+    "kidney": (172, 182, 160),
+    "vena cava": (88, 132, 132),
+    "hepatic veins": (88, 148, 134),
+    "heart": (170, 150, 130),
+    "gut wall": (84, 82, 70),
+    "muscle": (60, 62, 60),
+}
+JITTERED = ("liver", "spleen", "stomach", "gallbladder", "pancreas", "vein", "artery", "right kidney", "left kidney", "duodenum", "colon")
+CONTROL_LOWER, CONTROL_SPACING, CONTROL_COUNT = (-330.0, -330.0, -480.0), 110.0, (7, 7, 9)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Everything in which one patient, and one scan of this patient, differs from the average."""
+
+    scale: np.ndarray  # (3,), size relative to the average adult
+    shift: np.ndarray  # (3,) mm, where the patient lies in the field of view; z: where the scan is centred
+    tilt: np.ndarray  # (3,) radians, small rotations about x, y and z
+    body_warp: np.ndarray  # (3, 7, 7, 9) mm, control points of the deformation of everything
+    organ_warp: np.ndarray  # the same for the organs alone, which move more than the skeleton
+    field_of_view: float  # mm, width of the image
+    length: float  # mm, from the first slice to the last
+    fat: float  # mm, thickness of the fat under the skin
+    has_gallbladder: bool
+    timing: float  # -1 late arterial, 0 portal-venous, 1 late
+    dose: float  # contrast relative to the average
+    offset: dict  # organ name to (3,) mm
+    factor: dict  # organ name to size relative to the average
+    hu_offset: dict  # organ name to HU
+    stomach_level: float  # mm, y above which the stomach holds air
+    stomach_content: float  # HU of what it holds below
+    bowel: np.ndarray  # (loops, 3, 4): three points (mm) and radii of each loop of small bowel
+    bowel_content: np.ndarray  # (loops,) HU
+    colon_gas: float  # mm, y above which the colon holds gas
+    noise: float  # HU, standard deviation on a grid of 3 mm
+    shading: np.ndarray  # (4,) HU, slow brightening along x, y, z and towards the skin
+    outside: float  # HU written outside the round field of view, or 0 where the scanner fills the square
+    table: float  # mm below the skin of the back
+
+    def hu(self, name):
+        """HU of a structure at this patient's contrast timing."""
+        plain = {"muscle": 55, "vena cava": 42, "heart": 42, "artery": 42, "vein": 42, "hepatic veins": 42}.get(name, 40)
+        level = float(np.interp(self.timing, (-1, 0, 1), ENHANCEMENT[name]))
+        return plain + (level - plain) * self.dose + self.hu_offset.get(name, 0.0)
+
+    def place(self, name, points):
+        """Points (n, 3 or 4: x, y, z and perhaps a radius) of an organ, moved and scaled as this patient's."""
+        points = np.array(points, dtype=np.float64)
+        middle = points[:, :3].mean(axis=0)
+        points[:, :3] = middle + (points[:, :3] - middle) * self.factor[name] + self.offset[name]
+        points[:, 3:] *= self.factor[name]
+        return points
+
+
+def draw_patient(seed):
+    """The patient of a seed; all random choices but the noise are made here, so that every grid shows the same anatomy."""
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(0.9, 1.12)
+    scale = size * rng.uniform(0.95, 1.05, 3)
+    fat = rng.uniform(9, 30)
+    width = 2 * (160 * scale[0] + fat)
+    timing = float(np.clip(rng.normal(0, 0.4), -1, 1))
+    patient = {
+        "scale": scale,
+        "fat": fat,
+        "field_of_view": float(np.clip(max(384 * rng.uniform(0.92, 1.04), 1.04 * width), 353, 415)),
+        "length": rng.uniform(410, 455),
+        "shift": np.array([rng.normal(0, 7), rng.normal(0, 10), rng.uniform(-85, -45)]),
+        "tilt": rng.normal(0, (0.03, 0.03, 0.04)),
+        "body_warp": rng.uniform(-1, 1, (3, *CONTROL_COUNT)) * 16,
+        "organ_warp": rng.uniform(-1, 1, (3, *CONTROL_COUNT)) * 22,
+        "has_gallbladder": bool(rng.uniform() < 0.82),
+        "timing": timing,
+        "dose": rng.uniform(0.88, 1.14),
+        "offset": {name: np.clip(rng.normal(0, 4.5, 3), -9, 9) for name in JITTERED},
+        "factor": {name: float(np.clip(rng.normal(1, 0.08), 0.85, 1.17)) for name in JITTERED},
+        "hu_offset": {name: float(np.clip(rng.normal(0, 5), -9, 9)) for name in ENHANCEMENT},
+        "stomach_level": rng.uniform(62, 95),
+        "stomach_content": rng.uniform(8, 45),
+        "colon_gas": rng.uniform(62, 90),
+        "noise": rng.uniform(8, 14),
+        "shading": rng.normal(0, (4, 4, 3, 5)),
+        "outside": float(rng.choice([0, 0, -1024])),
+        "table": rng.uniform(4, 10),
+    }
+    patient["bowel"], patient["bowel_content"] = _draw_bowel(rng)
+    return Patient(**patient)
+
+
+def _draw_bowel(rng):
+    loops, content = [], []
+    for z in range(-190, -20, 27):
+        for y in (22, 50, 78):
+            for x in range(-72, 73, 36):
+                middle = np.array([x, y, z]) + rng.uniform(-9, 9, 3)
+                half = rng.normal(0, (16, 12, 12))
+                bend = rng.uniform(-9, 9, 3)
+                radius = rng.uniform(9.5, 13)
+                loops.append([[*(middle - half), radius], [*(middle + bend), radius], [*(middle + half), radius * 0.9]])
+                content.append(rng.choice([15, 25, 40, 60, 80, 95, -700], p=[0.18, 0.17, 0.15, 0.2, 0.15, 0.09, 0.06]))
+    return np.array(loops), np.array(content, dtype=np.float64)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Body wall and skeleton, in the coordinates of the skeleton
+
+SPINE_Z, SPINE_Y = (-260, -205, -180, -150, -110, -70, 0, 40, 100, 160), (-60, -40, -20, -4, 6, 8, 0, -5, -14, -18)
+
+
+def oval(x, y, halfwidth, front, back):
+    """Distance along the ray from the centre to a slightly squared oval; `front` and `back` are its two depths (mm)."""
+    u = (x / halfwidth) ** 2
+    v = (y / np.where(y > 0, front, back)) ** 2
+    sum2 = u + v + 1e-6
+    return np.sqrt(x * x + y * y) * (1 - 1 / np.sqrt(sum2 - 0.4 * u * v / sum2))
+
+
+def profile(z, values, knots=(-270, -220, -170, -110, -40, 40, 110, 180)):
+    """A measure of the body (mm) that changes with the height z."""
+    return np.interp(z, knots, values)
+
+
+def body_wall(x, y, z, patient):
+    """Distances to the skin, to the muscular frame under the fat, and to the cavity that holds the organs."""
+    halfwidth = profile(z, (160, 160, 150, 138, 136, 142, 142, 132))
+    front = profile(z, (84, 88, 94, 98, 102, 106, 100, 88))
+    furrow = 7 * np.exp(-((x / 16) ** 2)) * (y < 0)
+    frame = oval(x, y - 5, halfwidth, front, 84) + furrow
+    belly = np.clip(y / 100, -0.6, 1) * profile(z, (0.1, 0.3, 0.6, 0.8, 0.5, 0.1, -0.2, -0.2))
+    skin = frame - patient.fat * (1 + belly)
+    cavity = oval(
+        x,
+        y - profile(z, (10, 8, 10, 5, 5, 5, 5, 5)),
+        profile(z, (50, 66, 100, 119, 121, 127, 127, 116)),
+        profile(z, (60, 70, 82, 89, 93, 95, 88, 75)),
+        profile(z, (52, 62, 60, 66, 70, 74, 76, 74)),
+    )
+    return skin, frame, cavity
+
+
+def ribs(x, y, z, frame):
+    """Distance to the ribs: arcs in the chest wall that descend from the spine to the front."""
+    drop = z + 0.5 * (y + 70)  # constant along a rib
+    number = np.clip(np.round((drop - 32) / 27), 0, None)  # 0 is the twelfth rib
+    along = (drop - 32 - 27 * number) * 0.9
+    across = frame + 7.5
+    end = np.interp(number, (0, 1, 2, 3, 4), (-25, 15, 50, 75, 200))
+    return np.maximum(np.sqrt((along / 1.5) ** 2 + across**2) - 3.6, y - end)
+
+
+def spine(x, y, z):
+    """Distances to the bone of the vertebrae, to the discs between them, and to the spinal canal."""
+    height = z - 32 * np.round(z / 32)
+    y = y - np.interp(z, SPINE_Z, SPINE_Y)
+    waist = 2.0 * (1 - (height / 14) ** 2)
+    column = (np.sqrt((x / 23) ** 2 + (y / 17.5) ** 2) - 1) * 19 + waist
+    body = intersection(column, np.abs(height) - 13, 3)
+    canal = np.sqrt((x / 1.15) ** 2 + (y + 26) ** 2) - 8
+    arch = np.maximum(np.abs(canal - 3.5) - 3.5, np.abs(height + 6) - 10)
+    spinous = np.maximum(np.maximum(np.abs(x) - 3.5, np.abs(y + 52) - 18), np.abs(height + 10) - 9)
+    transverse = np.maximum(np.sqrt((y + 22) ** 2 + height**2) - 4.5, np.abs(x) - 34)
+    bone = np.minimum(np.minimum(body, arch), np.minimum(spinous, transverse))
+    return np.maximum(bone, -165 - z), np.maximum(column, -165 - z), canal
+
+
+def sacrum(x, y, z):
+    """Distance to the sacrum, three rounded wedges that curve to the back."""
+    upper = ellipsoid(x, y, z, (0, -18, -180), (50, 20, 22))
+    lower = ellipsoid(x, y, z, (0, -42, -212), (36, 14, 24))
+    return union(union(upper, lower, 12), ellipsoid(x, y, z, (0, -58, -244), (18, 9, 22)), 8)
+
+
+def ilium(x, y, z):
+    """Distance to the two iliac wings: thin plates from the sacrum to the side, thick at the hip joint."""
+    knots = (-248, -228, -190, -150, -122, -104)
+    near_x, near_y = np.interp(z, knots, (78, 66, 58, 52, 70, 92)), np.interp(z, knots, (4, -8, -48, -58, -40, -12))
+    far_x, far_y = np.interp(z, knots, (96, 104, 112, 122, 120, 110)), np.interp(z, knots, (32, 36, 42, 42, 30, 8))
+    along_x, along_y = far_x - near_x, far_y - near_y
+    u, v = np.abs(x) - near_x, y - near_y
+    t = np.clip((u * along_x + v * along_y) / (along_x**2 + along_y**2), 0, 1)
+    thickness = np.interp(z, knots, (13, 12, 6, 5.5, 4.5, 3))
+    return np.maximum(np.sqrt((u - t * along_x) ** 2 + (v - t * along_y) ** 2) - thickness, np.maximum(z + 104, -256 - z))
+
+
+PSOAS = ((26, -6, 25, 7), (33, -3, -30, 14), (42, 2, -90, 20), (56, 10, -150, 20), (74, 34, -205, 16), (88, 42, -250, 16))
+PUBIS = ((78, 34, -252, 10), (48, 58, -268, 8), (10, 62, -284, 10))
+FEMUR = ((92, 6, -250, 12), (118, -2, -264, 12), (132, -6, -280, 16))
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Organs, in the coordinates of the organs: rows of x, y, z and radius (mm)
+
+AORTA = ((-12, 14, 240, 12.5), (-16, 16, 170, 12.5), (-13, 22, 110, 12), (-8, 29, 50, 11.5), (-7, 32, 0, 10.8), (-5, 37, -60, 10), (0, 37, -105, 9.4))
+COELIAC = ((-7, 33, 22, 5.2), (-5, 50, 23, 5.0), (-2, 60, 20, 4.8))
+COELIAC_BRANCHES = (
+    ((-2, 60, 20, 2.6), (-25, 50, 24, 2.6), (-60, 30, 38, 2.2), (-84, 8, 44, 2)),  # splenic artery
+    ((-2, 60, 20, 2.6), (20, 62, 18, 2.4), (40, 56, 32, 2)),  # common hepatic artery
+)
+MESENTERIC_ARTERY = ((-7, 35, 3, 5.2), (-6, 52, -6, 5.0), (-5, 58, -24, 4.8), (-4, 58, -38, 4.6))
+MESENTERIC_ARTERY_END = ((-4, 58, -38, 2.5), (2, 58, -75, 2.3), (14, 52, -115, 2))
+ILIAC_ARTERY = ((1, 37, -104, 6.4), (20, 32, -130, 6), (40, 12, -165, 5.6), (52, 8, -195, 5.2), (66, 36, -235, 5), (74, 60, -275, 5))
+ILIAC_VEIN = ((20, 27, -116, 8), (26, 18, -140, 7), (42, -2, -170, 6.6), (56, -4, -200, 6), (60, 30, -240, 6), (64, 54, -275, 6))
+VENA_CAVA = ((22, 27, -116, 9.5), (22, 26, -60, 10.5), (23, 28, 0, 11), (24, 30, 50, 12), (22, 34, 95, 13), (14, 42, 135, 13))
+PORTAL_VEIN = ((8, 50, -14, 7.6), (14, 50, 0, 7.8), (28, 47, 18, 7.6), (46, 42, 36, 7))
+PORTAL_BRANCHES = (
+    ((46, 42, 36, 5), (72, 36, 42, 4), (102, 22, 40, 2.4)),
+    ((72, 36, 42, 3.6), (88, 10, 62, 2.6), (96, -8, 74, 1.8)),
+    ((46, 42, 36, 4.5), (34, 60, 50, 3.6), (4, 66, 60, 2.6), (-22, 68, 66, 2)),
+)
+SPLENIC_VEIN = ((10, 50, -10, 7), (-14, 47, -3, 6.8), (-38, 38, 10, 6.6), (-62, 20, 28, 6.4), (-82, 0, 42, 6))
+MESENTERIC_VEIN = ((9, 50, -10, 7.2), (11, 52, -26, 7), (12, 53, -40, 6.8))
+MESENTERIC_VEIN_END = ((12, 53, -40, 3.6), (16, 55, -75, 3.2), (24, 54, -115, 2.6))
+HEPATIC_VEINS = (
+    ((24, 34, 92, 6), (60, 20, 84, 4.6), (100, 4, 62, 2.6)),
+    ((22, 38, 92, 5.6), (50, 52, 82, 4.4), (72, 74, 58, 2.6)),
+    ((18, 42, 92, 5), (-4, 56, 84, 3.6), (-28, 66, 74, 2.2)),
+)
+RENAL_VEINS = (((22, 27, -14, 5), (40, 10, -16, 5)), ((14, 34, -8, 4.5), (-8, 46, -7, 4), (-24, 30, -4, 4.6), (-42, 4, -2, 5)))
+PANCREAS = (
+    (28, 52, -46, 9), (29, 52, -30, 14), (22, 58, -12, 14.5), (2, 66, 0, 11.5), (-22, 62, 8, 12), (-46, 46, 20, 12.5), (-68, 26, 34, 11.5), (-82, 10, 42, 8),
+)
+STOMACH = (
+    (-58, 2, 78, 22), (-64, 14, 64, 27), (-64, 42, 38, 26), (-52, 66, 10, 21.5), (-28, 80, -10, 17.5), (0, 82, -12, 14.5), (24, 74, 0, 10),
+)
+DUODENUM = ((26, 74, 0, 10), (44, 62, 2, 11.5), (54, 48, -12, 12), (54, 38, -44, 12.5), (38, 34, -66, 12), (8, 52, -70, 10), (-24, 46, -58, 11))
+GALLBLADDER = ((44, 52, 18, 6), (54, 66, 2, 11), (62, 78, -16, 15), (65, 82, -24, 13))
+OESOPHAGUS = ((-4, 8, 240, 8), (-8, 26, 140, 8), (-18, 36, 108, 8), (-40, 26, 88, 8))
+COLON = (
+    (84, 28, -188, 22), (96, 18, -160, 25), (102, 8, -115, 24), (102, 4, -70, 23), (92, 28, -44, 21), (70, 70, -50, 19), (35, 84, -62, 20),
+    (-8, 86, -68, 20), (-50, 82, -52, 19), (-88, 56, -22, 18), (-108, 8, 2, 17), (-110, -14, -40, 15), (-108, -8, -95, 14), (-98, 12, -145, 14),
+    (-70, 30, -178, 14), (-30, 36, -172, 15), (4, 20, -186, 15), (8, -8, -202, 16), (0, -28, -228, 19), (0, -30, -268, 16),
+)
+KIDNEYS = {"right kidney": ((58, -26, -18), (29, 26, 54)), "left kidney": ((-58, -24, -4), (29, 27, 56))}
+HEART = ((-18, 52, 158), (60, 44, 46))
+BLADDER = ((0, 38, -238), (36, 28, 26))
+
+
+def smooth(patient, name, points):
+    """The curve of a tubular organ of this patient, as rows of x, y, z and radius."""
+    return curve(patient.place(name, points))
+
+
+def domes(x, y, z, patient):
+    """Distance to the space under the diaphragm (its right dome holds the liver) and to the liver's upper surface."""
+    size, move = patient.factor["liver"], patient.offset["liver"]
+    right = ellipsoid(x, y, z, (66 + move[0], 14 + move[1], 20), (78 * size, 88, 96 + move[2]))
+    left = ellipsoid(x, y, z, (-66, 12, 10), (74, 84, 96 + patient.offset["spleen"][2]))
+    front = ellipsoid(x, y, z, (0, 58, 44), (84, 44, 54 + move[2]))
+    return union(union(right, front, 20), left, 20), union(right, front, 16)
+
+
+def liver(x, y, z, patient, cavity):
+    """Distance to the liver: the right dome and a left lobe across the midline, cut by the oblique visceral surface."""
+    size, move = patient.factor["liver"], patient.offset["liver"]
+    upper = domes(x, y, z, patient)[1] + 5
+    under = 24 + move[2] - 0.85 * (x - 22) / size - 0.15 * (y - 20)
+    under = np.minimum(under, 40 - 0.1 * x)  # the left lobe ends well above the pancreas
+    shape = intersection(upper, (under - z) * 0.76, 14)
+    reach = (-38 * size + move[0] - x) * 0.9 + 0.25 * (z - 70)  # how far the left lobe reaches
+    medial = 8 - 0.6 * (y - 10) - x  # the bare area beside the spine
+    return np.maximum(intersection(intersection(shape, reach, 10), medial * 0.85, 12), cavity + 4)
+
+
+def spleen(x, y, z, patient, cavity):
+    """Distance to the spleen, a wedge between the diaphragm, the stomach and the left kidney."""
+    size, move = patient.factor["spleen"], patient.offset["spleen"]
+    tipped = z + 0.35 * (y + 12)  # its long axis follows the tenth rib
+    shape = ellipsoid(x, y, tipped, (-98 + move[0], -16 + move[1], 46 + move[2]), (33 * size, 52 * size, 48 * size))
+    hilum = ellipsoid(x, y, z, (-58 + move[0], 6 + move[1], 44 + move[2]), (22, 26, 40))
+    return np.maximum(intersection(shape, -hilum, 8), cavity + 5)
