@@ -1,0 +1,104 @@
+# `make help` lists the targets. Each makes the virtual environment that it needs; nothing is installed outside it.
+
+PYTHON  ?=
+VENV    := .venv
+VENV_COLAB := .venv-colab
+VENV_LOCK  := .venv-lock
+COLAB   ?= ../shared/reference/colab-constraints.txt
+RESULTS ?= results
+CASES   ?= 16
+SEED    ?= 1
+LOCK_OPTIONS ?=
+
+# The tests whose subject computes with Keras: they run once more under JAX.
+TESTS_OF_BACKEND := tests/test_networks.py tests/test_losses.py tests/test_augmentation.py \
+                    tests/test_training.py tests/test_inference.py
+PYTEST := -m pytest -q --durations=10
+
+# TensorFlow's C++ log lines stay silent; Matplotlib draws into files, without a screen.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export MPLBACKEND := Agg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PY       := $(VENV)/bin/python
+ORGANSEG := $(PY) -m organseg
+READY       := $(VENV)/.ready
+READY_COLAB := $(VENV_COLAB)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help course test test-colab lint format figures-check mutants weights lock clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+course: $(READY) ## make phantom cases, train, predict, score; says where the results are
+	$(ORGANSEG) phantom $(RESULTS)/data --cases $(CASES) --seed $(SEED)
+	$(ORGANSEG) train $(RESULTS)/data --out $(RESULTS)/run --profile fast --test 4
+	$(ORGANSEG) predict $(RESULTS)/run $(RESULTS)/data --out $(RESULTS)/predictions
+	$(ORGANSEG) evaluate $(RESULTS)/data $(RESULTS)/predictions --out $(RESULTS)/table.csv
+	@echo "The results are in $(RESULTS)/: cases in data/, the trained network in run/, predicted labels in"
+	@echo "predictions/, Dice scores in table.csv."
+
+test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX
+	$(PY) $(PYTEST)
+	KERAS_BACKEND=jax $(PY) $(PYTEST) $(TESTS_OF_BACKEND)
+
+test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
+	$(VENV_COLAB)/bin/python $(PYTEST)
+	KERAS_BACKEND=jax $(VENV_COLAB)/bin/python $(PYTEST) $(TESTS_OF_BACKEND)
+
+lint: $(READY) ## check the code and its format (ruff)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: $(READY) ## put the code into that format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+figures-check: $(READY) ## the long measurements, each with pass or fail
+	$(PY) benchmarks/figures_check.py
+
+mutants: $(READY) ## plant errors in the library and see that the tests find them
+	$(PY) tests/mutants.py
+
+weights: $(READY) ## train the weights that come with the library
+	$(PY) benchmarks/train_weights.py
+
+lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upgrade: the newest)
+	@$(FIND_PYTHON); test -x $(VENV_LOCK)/bin/uv || \
+	  { $$python -m venv $(VENV_LOCK) && $(VENV_LOCK)/bin/python -m pip install -q uv; }
+	$(VENV_LOCK)/bin/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
+	  --fork-strategy fewest --custom-compile-command "make lock" -q -o requirements.lock $(LOCK_OPTIONS)
+
+clean: ## remove what the programs made (results, caches), not the environments
+	rm -rf $(RESULTS) build dist .pytest_cache .ruff_cache
+	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the virtual environments too
+	rm -rf $(VENV) $(VENV_COLAB) $(VENV_LOCK)
+
+# The first Python of the right age becomes $python in the shell; PYTHON=... chooses another.
+define FIND_PYTHON
+for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && break; python=; \
+done; \
+test -n "$$python" || { echo "No Python 3.11, 3.12 or 3.13 found; name one with: make PYTHON=/path/to/python ..."; exit 1; }
+endef
+
+# The environments: .ready is written last, so an interrupted installation is taken up again.
+$(READY): requirements.lock pyproject.toml
+	@$(FIND_PYTHON); \
+	echo "Setting up $(VENV) with $$($$python --version): some minutes, once."; \
+	$$python -m venv $(VENV)
+	@$(PY) -m pip install -q -r requirements.lock
+	@$(PY) -m pip install -q --no-deps -e .
+	@touch $@
+
+$(READY_COLAB): pyproject.toml $(wildcard $(COLAB))
+	@test -f "$(COLAB)" || { echo "No list of Colab's versions at $(COLAB); name one with: make test-colab COLAB=FILE"; exit 1; }
+	@$(FIND_PYTHON); \
+	echo "Setting up $(VENV_COLAB) with $$($$python --version) and the versions in $(COLAB): some minutes, once."; \
+	$$python -m venv $(VENV_COLAB)
+	@$(VENV_COLAB)/bin/python -m pip install -q -c "$(COLAB)" -e '.[test]'
+	@touch $@
