@@ -1,0 +1,27 @@
+"""What all tests share: quiet libraries, no display, and the reference material beside the checkout."""
+
+import json
+import os
+from pathlib import Path
+
+# Before any test imports matplotlib or TensorFlow, which read these once.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder ../shared with reference vectors and real scans; tests that need it are skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the reference material in ../shared, which is not there")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def vectors(shared):
+    """Reference values computed by other software: ../shared/reference/vectors.json."""
+    return json.loads((shared / "reference" / "vectors.json").read_text())
