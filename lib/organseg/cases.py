@@ -1,0 +1,298 @@
+"""A CT case: the image in HU, its labels and its geometry; reading and writing NIfTI; data folders.
+
+A data folder has the layout of nnU-Net and the Medical Segmentation Decathlon, so the same folder feeds
+nnU-Net or MONAI::
+
+    DATA/dataset.json                    names of the labels, and which organs each case has labels for
+    DATA/imagesTr/CASE_0000.nii.gz       images to train on (0000 is the channel: CT)
+    DATA/labelsTr/CASE.nii.gz            their labels
+    DATA/imagesTs/CASE_0000.nii.gz       images without labels (optional)
+"""
+
+import json
+import os
+import tempfile
+import warnings
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+
+from organseg.errors import OrgansegError, OrgansegWarning
+from organseg.organs import NUM_CLASSES, ORGAN_IDS, ORGANS
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's scan.
+
+    Attributes
+    ----------
+    image : float32 array (x, y, z), in Hounsfield units (HU)
+    label : uint8 array of the same shape with the ids of `ORGANS`, or None
+    affine : float64 array (4, 4), voxel indices to mm, in RAS+ (x to the patient's right, y to the front, z to the head)
+    name : str
+    annotated : ids of the organs for which `label` was drawn; any other organ may hide in label 0
+    levels : uint8 array (z,), the body level of each slice, known only for phantoms (`phantom.BODY_LEVELS`)
+    patient : str; scans of one patient are never split between training and test, nor meet in a mini-batch
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None
+    affine: np.ndarray
+    name: str
+    annotated: tuple = ORGAN_IDS
+    levels: np.ndarray | None = None
+    patient: str = ""
+
+    @property
+    def spacing(self):
+        """Voxel size along the three array axes, in mm: the lengths of the affine's columns."""
+        return tuple(float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def axes(self):
+        """Three letters, e.g. 'RAS' or 'LPS': the direction in which each array axis grows."""
+        return "".join(nibabel.aff2axcodes(self.affine))
+
+
+def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
+    """Read one scan, and its labels if there are any.
+
+    Parameters
+    ----------
+    image, label : paths of 3-D NIfTI (or Analyze pair) files; the label must lie on the image's grid
+    annotated : ids of the organs that the label was drawn for
+    name : str, by default the file's name without its ending and the channel suffix
+
+    Returns
+    -------
+    Case, image as stored (any axis order, NaN and padding included), float32 HU
+
+    Raises
+    ------
+    OrgansegError
+        The file is missing, not an image, not 3-D, not one real number per voxel, without data or without a single
+        finite value; the label lies on another grid or has unknown ids.
+    """
+    voxels, affine = read_volume(image)
+    finite = np.isfinite(voxels)
+    if not finite.any():
+        raise OrgansegError(f"{image}: found no finite voxel; expected HU; look at how the file was written")
+    case = Case(voxels.astype(np.float32, copy=False), None, affine, name or case_name(image), tuple(annotated))
+    return case if label is None else replace(case, label=_read_label(label, case, image))
+
+
+def read_volume(path):
+    """The voxels, scaled as the header says (x, y, z), and the affine of a 3-D image file; see `load_case` for errors."""
+    path = Path(path)
+    if not path.is_file():
+        raise OrgansegError(f"{path}: no such file; expected a NIfTI image; check the path")
+    expected = "expected a 3-D NIfTI image of one real number per voxel"
+    try:
+        # nibabel reads the voxels only when they are asked for, so a damaged file fails at any of these lines.
+        image = nibabel.load(path)
+        shape, dtype = image.shape, np.dtype(image.get_data_dtype())
+        if not hasattr(image, "affine") or len(shape) < 3:
+            raise OrgansegError(f"{path}: found {type(image).__name__} of shape {shape}; {expected}; convert it first")
+        if dtype.names or dtype.kind not in "iuf":
+            kind = "RGB" if dtype.names else dtype.name
+            raise OrgansegError(f"{path}: found {kind} voxels; {expected}; export the CT itself, not a picture of it")
+        while len(shape) > 3 and shape[-1] == 1:
+            shape = shape[:-1]
+        if len(shape) > 3:
+            raise OrgansegError(f"{path}: found a {len(shape)}-D series {shape}; {expected}; save one volume of it")
+        if min(shape) < 1:
+            raise OrgansegError(f"{path}: found an empty volume {shape}; {expected}; export it again")
+        voxels = np.asanyarray(image.dataobj).reshape(shape)
+    except FileNotFoundError as error:
+        missing = Path(error.filename or "data file").name
+        raise OrgansegError(f"{path}: found a header whose voxels ({missing}) are missing; put both together") from None
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+        if isinstance(error, OrgansegError):
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise OrgansegError(f"{path}: found no readable image ({reason}); {expected}; export or fetch it again") from None
+    affine = np.array(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise OrgansegError(f"{path}: found an affine that maps no volume; expected a valid orientation; export it again")
+    return voxels, affine
+
+
+def _read_label(path, case, image_path):
+    voxels, affine = read_volume(path)
+    if voxels.shape != case.image.shape or not same_grid(affine, case.affine, voxels.shape):
+        raise OrgansegError(
+            f"{path}: found a label on another grid ({voxels.shape}, {_axes_and_spacing(affine)}); expected that of "
+            f"{image_path} ({case.image.shape}, {_axes_and_spacing(case.affine)}); resample the label with nearest neighbour"
+        )
+    unknown = sorted(set(np.unique(voxels).tolist()) - set(range(NUM_CLASSES)))
+    if unknown:
+        listed = ", ".join(f"{value:g}" for value in unknown[:5])
+        raise OrgansegError(f"{path}: found label ids {listed}; expected 0 to {NUM_CLASSES - 1}; map them to the seven organs")
+    return voxels.astype(np.uint8)
+
+
+def same_grid(affine, other, shape):
+    """True where two affines put every voxel of a volume at the same place, to a tenth of a voxel."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)
+    apart = (affine[:3, :3] - other[:3, :3]) @ corners + (affine[:3, 3] - other[:3, 3])[:, None]
+    return float(np.linalg.norm(apart, axis=0).max()) < 0.1 * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+
+
+def _axes_and_spacing(affine):
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return "".join(nibabel.aff2axcodes(affine)) + " " + "×".join(f"{length:.3g}" for length in lengths) + " mm"
+
+
+@contextmanager
+def whole_file(path):
+    """Write a file aside and rename it at the end, so that it appears whole or not at all.
+
+    Yields a temporary path in the same folder with the same ending.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ending = next((e for e in (".nii.gz", ".weights.h5") if path.name.endswith(e)), path.suffix)
+    handle, aside = tempfile.mkstemp(prefix=".writing-", suffix=ending, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(aside)
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _save(voxels, affine, path):
+    image = nibabel.Nifti1Image(voxels, affine)
+    image.set_sform(affine, code=1)
+    # A sheared affine fits no quaternion; then the sform alone speaks, rather than two that disagree.
+    columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    sheared = not np.allclose(columns.T @ columns, np.eye(3), atol=1e-4)
+    image.set_qform(None if sheared else affine, code=0 if sheared else 1)
+    with whole_file(path) as aside:
+        nibabel.save(image, aside)
+
+
+def save_label(label, affine, path):
+    """Write a label image (x, y, z) of organ ids as uint8 NIfTI; the file appears whole or not at all."""
+    _save(np.asarray(label).astype(np.uint8), affine, path)
+
+
+def save_image(image, affine, path):
+    """Write an image (x, y, z) in HU as int16 NIfTI, rounded; the file appears whole or not at all."""
+    _save(np.clip(np.rint(image), -32768, 32767).astype(np.int16), affine, path)
+
+
+def case_name(path):
+    """The case a file belongs to: its name without ending and without the channel suffix ``_0000``."""
+    name = Path(path).name
+    name = next((name[: -len(ending)] for ending in IMAGE_ENDINGS if name.endswith(ending)), name)
+    return name.removesuffix("_0000")
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where one case of a data folder lies; `load` reads it."""
+
+    name: str
+    image: Path
+    label: Path | None = None
+    annotated: tuple = ORGAN_IDS
+    patient: str = ""
+
+    def load(self):
+        """Read the case; see `load_case`."""
+        return replace(load_case(self.image, self.label, self.annotated, self.name), patient=self.patient)
+
+
+def find_cases(folder, part="Tr"):
+    """The cases of a data folder, sorted by name.
+
+    Parameters
+    ----------
+    folder : path of a folder with ``imagesTr`` and ``labelsTr`` (and ``imagesTs``, ``labelsTs``)
+    part : 'Tr' or 'Ts'
+
+    Returns
+    -------
+    list of CaseFiles; `label` is None where there is no label file (allowed only in 'Ts')
+    """
+    folder = Path(folder)
+    if not (folder / f"images{part}").is_dir():
+        raise OrgansegError(f"{folder}: found no folder images{part}; expected the nnU-Net layout; see 'organseg phantom'")
+    about = read_dataset_json(folder)
+    found = []
+    for image in sorted((folder / f"images{part}").iterdir()):
+        if not image.name.endswith(("_0000.nii.gz", "_0000.nii")):
+            continue
+        name = case_name(image)
+        label = next((p for e in IMAGE_ENDINGS[:2] if (p := folder / f"labels{part}" / f"{name}{e}").is_file()), None)
+        if label is None and part == "Tr":
+            raise OrgansegError(f"{image}: found no labelsTr/{name}.nii.gz; expected a label; add it or move the image to imagesTs")
+        annotated = tuple(about.get("annotated_labels", {}).get(name, ORGAN_IDS))
+        if set(annotated) - set(ORGAN_IDS):
+            raise OrgansegError(f"{folder}/dataset.json: found annotated_labels {annotated} of {name}; expected ids 1 to 7; correct it")
+        found.append(CaseFiles(name, image, label, annotated, about.get("patients", {}).get(name, name)))
+    if not found:
+        raise OrgansegError(f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images")
+    return found
+
+
+def read_dataset_json(folder):
+    """The dataset.json of a data folder as a dict, after a check that its label ids are those of `ORGANS`."""
+    path = Path(folder) / "dataset.json"
+    if not path.is_file():
+        warnings.warn(f"{folder}: no dataset.json, so all seven organs count as annotated", OrgansegWarning, stacklevel=2)
+        return {}
+    try:
+        about = json.loads(path.read_text())
+        ids = {name: int(value) for name, value in about["labels"].items() if name != "background"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OrgansegError(f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it") from None
+    if ids != {organ.name: organ.id for organ in ORGANS}:
+        raise OrgansegError(f"{path}: found labels {ids}; expected the seven organs in the order of organseg.ORGANS; map the labels")
+    return about
+
+
+def write_dataset_json(folder, name, annotated, description=""):
+    """Write dataset.json for the cases named in `annotated` (a dict: case name to the ids of its annotated organs)."""
+    about = {
+        "name": name,
+        "description": description,
+        "channel_names": {"0": "CT"},
+        "file_ending": ".nii.gz",
+        "labels": {"background": 0} | {organ.name: organ.id for organ in ORGANS},
+        "annotated_labels": {case: list(ids) for case, ids in annotated.items()},
+        "numTraining": len(annotated),
+    }
+    with whole_file(Path(folder) / "dataset.json") as aside:
+        aside.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def split(cases, test=37, seed=0):
+    """A random split by patient, as in section III.B (340 for training, 37 for testing).
+
+    Parameters
+    ----------
+    cases : sequence of CaseFiles (or of anything with a `name`; a `patient` keeps a patient's scans together)
+    test : int, the number of patients to hold out
+
+    Returns
+    -------
+    two lists (training, test), each in the order of `cases`; the same for every order of the input
+    """
+    patient_of = {case.name: getattr(case, "patient", "") or case.name for case in cases}
+    patients = sorted(set(patient_of.values()))
+    if not 0 <= test < len(patients):
+        raise OrgansegError(f"found {len(patients)} patients, {test} of them for testing; expected at least one left to train on; lower test")
+    held_out = set(np.random.default_rng(seed).permutation(patients)[:test].tolist())
+    training = [case for case in cases if patient_of[case.name] not in held_out]
+    return training, [case for case in cases if patient_of[case.name] in held_out]

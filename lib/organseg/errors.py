@@ -1,0 +1,12 @@
+"""The one kind of error and the one kind of warning that users meet."""
+
+
+class OrgansegError(ValueError):
+    """Bad input, told in one line: what was found, what was expected, what to do.
+
+    The command line prints the line and exits with status 2; nothing is written.
+    """
+
+
+class OrgansegWarning(UserWarning):
+    """Legal but unusual input: the work goes on, the user should look at the result."""
