@@ -27,7 +27,8 @@ ENHANCEMENT = {
     "gut wall": (84, 82, 70),
     "muscle": (60, 62, 60),
 }
-JITTERED = ("liver", "spleen", "stomach", "gallbladder", "pancreas", "vein", "artery", "right kidney", "left kidney", "duodenum", "colon")
+ORGANS = ("liver", "spleen", "stomach", "gallbladder", "pancreas", "vein")
+JITTERED = (*ORGANS, "right kidney", "left kidney", "duodenum", "colon")
 CONTROL_LOWER, CONTROL_SPACING, CONTROL_COUNT = (-330.0, -330.0, -480.0), 110.0, (7, 7, 9)
 
 
@@ -61,24 +62,24 @@ class Patient:
 
     def hu(self, name):
         """HU of a structure at this patient's contrast timing."""
-        plain = {"muscle": 55, "vena cava": 42, "heart": 42, "artery": 42, "vein": 42, "hepatic veins": 42}.get(name, 40)
+        plain = 55 if name == "muscle" else 41  # without contrast
         level = float(np.interp(self.timing, (-1, 0, 1), ENHANCEMENT[name]))
         return plain + (level - plain) * self.dose + self.hu_offset.get(name, 0.0)
 
     def place(self, name, points):
         """Points (n, 3 or 4: x, y, z and perhaps a radius) of an organ, moved and scaled as this patient's."""
         points = np.array(points, dtype=np.float64)
-        middle = points[:, :3].mean(axis=0)
+        # All veins of the portal system move with their confluence, so that they stay joined.
+        middle = np.array(CONFLUENCE) if name == "vein" else points[:, :3].mean(axis=0)
         points[:, :3] = middle + (points[:, :3] - middle) * self.factor[name] + self.offset[name]
         points[:, 3:] *= self.factor[name]
         return points
 
 
 def draw_patient(seed):
-    """The patient of a seed; all random choices but the noise are made here, so that every grid shows the same anatomy."""
+    """The patient of a seed; all choices but the noise fall here, so that every grid shows the same anatomy."""
     rng = np.random.default_rng(seed)
-    size = rng.uniform(0.9, 1.12)
-    scale = size * rng.uniform(0.95, 1.05, 3)
+    scale = rng.uniform(0.88, 1.09) * rng.uniform((0.95, 1.0, 0.95), (1.05, 1.1, 1.05))
     fat = rng.uniform(9, 30)
     width = 2 * (160 * scale[0] + fat)
     timing = float(np.clip(rng.normal(0, 0.4), -1, 1))
@@ -86,8 +87,8 @@ def draw_patient(seed):
         "scale": scale,
         "fat": fat,
         "field_of_view": float(np.clip(max(384 * rng.uniform(0.92, 1.04), 1.04 * width), 353, 415)),
-        "length": rng.uniform(410, 455),
-        "shift": np.array([rng.normal(0, 7), rng.normal(0, 10), rng.uniform(-85, -45)]),
+        "length": rng.uniform(380, 450),
+        "shift": np.array([rng.normal(0, 7), rng.normal(0, 10), rng.uniform(-86, -48)]),
         "tilt": rng.normal(0, (0.03, 0.03, 0.04)),
         "body_warp": rng.uniform(-1, 1, (3, *CONTROL_COUNT)) * 16,
         "organ_warp": rng.uniform(-1, 1, (3, *CONTROL_COUNT)) * 22,
@@ -105,6 +106,7 @@ def draw_patient(seed):
         "outside": float(rng.choice([0, 0, -1024])),
         "table": rng.uniform(4, 10),
     }
+    patient["offset"]["vein"] /= 2  # it must stay clear of the arteries
     patient["bowel"], patient["bowel_content"] = _draw_bowel(rng)
     return Patient(**patient)
 
@@ -153,7 +155,7 @@ def body_wall(x, y, z, patient):
     cavity = oval(
         x,
         y - profile(z, (10, 8, 10, 5, 5, 5, 5, 5)),
-        profile(z, (50, 66, 100, 119, 121, 127, 127, 116)),
+        profile(z, (50, 66, 100, 121, 123, 128, 128, 117)),
         profile(z, (60, 70, 82, 89, 93, 95, 88, 75)),
         profile(z, (52, 62, 60, 66, 70, 74, 76, 74)),
     )
@@ -162,12 +164,12 @@ def body_wall(x, y, z, patient):
 
 def ribs(x, y, z, frame):
     """Distance to the ribs: arcs in the chest wall that descend from the spine to the front."""
-    drop = z + 0.5 * (y + 70)  # constant along a rib
+    drop = z + 0.6 * (y + 70)  # constant along a rib
     number = np.clip(np.round((drop - 32) / 27), 0, None)  # 0 is the twelfth rib
     along = (drop - 32 - 27 * number) * 0.9
     across = frame + 7.5
     end = np.interp(number, (0, 1, 2, 3, 4), (-25, 15, 50, 75, 200))
-    return np.maximum(np.sqrt((along / 1.5) ** 2 + across**2) - 3.6, y - end)
+    return np.maximum(np.sqrt((along / 1.5) ** 2 + across**2) - 3.2, y - end)
 
 
 def spine(x, y, z):
@@ -201,34 +203,52 @@ def ilium(x, y, z):
     u, v = np.abs(x) - near_x, y - near_y
     t = np.clip((u * along_x + v * along_y) / (along_x**2 + along_y**2), 0, 1)
     thickness = np.interp(z, knots, (13, 12, 6, 5.5, 4.5, 3))
-    return np.maximum(np.sqrt((u - t * along_x) ** 2 + (v - t * along_y) ** 2) - thickness, np.maximum(z + 104, -256 - z))
+    plate = np.sqrt((u - t * along_x + 20 * t * (1 - t)) ** 2 + (v - t * along_y) ** 2) - thickness
+    return np.maximum(plate, np.maximum(z + 104, -256 - z))
 
 
-PSOAS = ((26, -6, 25, 7), (33, -3, -30, 14), (42, 2, -90, 20), (56, 10, -150, 20), (74, 34, -205, 16), (88, 42, -250, 16))
+# fmt: off
+PSOAS = ((26, -6, 25, 7), (33, -3, -30, 14), (42, 2, -90, 20), (56, 10, -150, 20), (74, 34, -205, 9), (88, 42, -250, 9))
 PUBIS = ((78, 34, -252, 10), (48, 58, -268, 8), (10, 62, -284, 10))
 FEMUR = ((92, 6, -250, 12), (118, -2, -264, 12), (132, -6, -280, 16))
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Organs, in the coordinates of the organs: rows of x, y, z and radius (mm)
 
-AORTA = ((-12, 14, 240, 12.5), (-16, 16, 170, 12.5), (-13, 22, 110, 12), (-8, 29, 50, 11.5), (-7, 32, 0, 10.8), (-5, 37, -60, 10), (0, 37, -105, 9.4))
+AORTA = (
+    (-12, 14, 240, 12.5), (-16, 16, 170, 12.5), (-13, 22, 110, 12), (-8, 29, 50, 11.5),
+    (-7, 32, 0, 10.8), (-5, 37, -60, 10), (0, 37, -105, 9.4),
+)
 COELIAC = ((-7, 33, 22, 5.2), (-5, 50, 23, 5.0), (-2, 60, 20, 4.8))
 COELIAC_BRANCHES = (
     ((-2, 60, 20, 2.6), (-25, 50, 24, 2.6), (-60, 30, 38, 2.2), (-84, 8, 44, 2)),  # splenic artery
     ((-2, 60, 20, 2.6), (20, 62, 18, 2.4), (40, 56, 32, 2)),  # common hepatic artery
 )
-MESENTERIC_ARTERY = ((-7, 35, 3, 5.2), (-6, 52, -6, 5.0), (-5, 58, -24, 4.8), (-4, 58, -38, 4.6))
-MESENTERIC_ARTERY_END = ((-4, 58, -38, 2.5), (2, 58, -75, 2.3), (14, 52, -115, 2))
-ILIAC_ARTERY = ((1, 37, -104, 6.4), (20, 32, -130, 6), (40, 12, -165, 5.6), (52, 8, -195, 5.2), (66, 36, -235, 5), (74, 60, -275, 5))
-ILIAC_VEIN = ((20, 27, -116, 8), (26, 18, -140, 7), (42, -2, -170, 6.6), (56, -4, -200, 6), (60, 30, -240, 6), (64, 54, -275, 6))
-VENA_CAVA = ((22, 27, -116, 9.5), (22, 26, -60, 10.5), (23, 28, 0, 11), (24, 30, 50, 12), (22, 34, 95, 13), (14, 42, 135, 13))
+MESENTERIC_ARTERY = ((-7, 35, 0, 5.2), (-6, 45, -8, 5.0), (-5, 52, -24, 4.8), (-4, 55, -38, 4.6))
+MESENTERIC_ARTERY_END = ((-4, 55, -38, 2.5), (2, 58, -75, 2.3), (14, 52, -115, 2))
+ILIAC_ARTERY = (
+    (1, 37, -104, 6.4), (20, 32, -130, 6), (40, 12, -165, 5.6),
+    (52, 8, -195, 5.2), (66, 36, -235, 5), (74, 60, -275, 5),
+)
+ILIAC_VEIN = (
+    (20, 27, -116, 8), (26, 18, -140, 7), (42, -2, -170, 6.6),
+    (56, -4, -200, 6), (60, 30, -240, 6), (64, 54, -275, 6),
+)
+VENA_CAVA = (
+    (22, 27, -116, 9.5), (22, 26, -60, 10.5), (23, 28, 0, 11),
+    (24, 30, 50, 12), (22, 34, 95, 13), (14, 42, 135, 13),
+)
+CONFLUENCE = (9, 50, -10)
 PORTAL_VEIN = ((8, 50, -14, 7.6), (14, 50, 0, 7.8), (28, 47, 18, 7.6), (46, 42, 36, 7))
 PORTAL_BRANCHES = (
     ((46, 42, 36, 5), (72, 36, 42, 4), (102, 22, 40, 2.4)),
     ((72, 36, 42, 3.6), (88, 10, 62, 2.6), (96, -8, 74, 1.8)),
     ((46, 42, 36, 4.5), (34, 60, 50, 3.6), (4, 66, 60, 2.6), (-22, 68, 66, 2)),
 )
-SPLENIC_VEIN = ((10, 50, -10, 7), (-14, 47, -3, 6.8), (-38, 38, 10, 6.6), (-62, 20, 28, 6.4), (-82, 0, 42, 6))
+# It passes in front of the mesenteric artery, between that artery's origin and the pancreas.
+SPLENIC_VEIN = (
+    (10, 52, -8, 7), (0, 54, 4, 7), (-14, 52, 8, 6.8), (-38, 40, 13, 6.6), (-62, 20, 28, 6.4), (-82, 0, 42, 6),
+)
 MESENTERIC_VEIN = ((9, 50, -10, 7.2), (11, 52, -26, 7), (12, 53, -40, 6.8))
 MESENTERIC_VEIN_END = ((12, 53, -40, 3.6), (16, 55, -75, 3.2), (24, 54, -115, 2.6))
 HEPATIC_VEINS = (
@@ -236,23 +256,34 @@ HEPATIC_VEINS = (
     ((22, 38, 92, 5.6), (50, 52, 82, 4.4), (72, 74, 58, 2.6)),
     ((18, 42, 92, 5), (-4, 56, 84, 3.6), (-28, 66, 74, 2.2)),
 )
-RENAL_VEINS = (((22, 27, -14, 5), (40, 10, -16, 5)), ((14, 34, -8, 4.5), (-8, 46, -7, 4), (-24, 30, -4, 4.6), (-42, 4, -2, 5)))
+RENAL_VEINS = (
+    ((22, 27, -14, 5), (40, 10, -16, 5)),
+    ((14, 34, -8, 4.5), (-8, 46, -7, 4), (-24, 30, -4, 4.6), (-42, 4, -2, 5)),
+)
 PANCREAS = (
-    (28, 52, -46, 9), (29, 52, -30, 14), (22, 58, -12, 14.5), (2, 66, 0, 11.5), (-22, 62, 8, 12), (-46, 46, 20, 12.5), (-68, 26, 34, 11.5), (-82, 10, 42, 8),
+    (28, 52, -46, 9), (29, 52, -30, 13.4), (22, 58, -12, 13.8), (2, 66, 0, 11.2),
+    (-22, 62, 8, 11.6), (-46, 46, 20, 12), (-68, 26, 34, 11), (-82, 10, 42, 8),
 )
 STOMACH = (
-    (-58, 2, 78, 22), (-64, 14, 64, 27), (-64, 42, 38, 26), (-52, 66, 10, 21.5), (-28, 80, -10, 17.5), (0, 82, -12, 14.5), (24, 74, 0, 10),
+    (-58, 8, 78, 22), (-64, 22, 64, 27), (-64, 50, 38, 26), (-52, 72, 10, 21.5),
+    (-28, 80, -10, 17.5), (0, 82, -12, 14.5), (22, 75, 0, 8.5),
 )
-DUODENUM = ((26, 74, 0, 10), (44, 62, 2, 11.5), (54, 48, -12, 12), (54, 38, -44, 12.5), (38, 34, -66, 12), (8, 52, -70, 10), (-24, 46, -58, 11))
-GALLBLADDER = ((44, 52, 18, 6), (54, 66, 2, 11), (62, 78, -16, 15), (65, 82, -24, 13))
+DUODENUM = (
+    (27, 73, 2, 7), (44, 62, 2, 11), (54, 48, -12, 12), (54, 38, -44, 12),
+    (38, 34, -66, 12), (8, 52, -70, 10), (-24, 46, -58, 11),
+)
+GALLBLADDER = ((44, 52, 18, 5.5), (54, 66, 2, 10), (62, 78, -16, 13.6), (65, 82, -24, 12))
 OESOPHAGUS = ((-4, 8, 240, 8), (-8, 26, 140, 8), (-18, 36, 108, 8), (-40, 26, 88, 8))
 COLON = (
-    (84, 28, -188, 22), (96, 18, -160, 25), (102, 8, -115, 24), (102, 4, -70, 23), (92, 28, -44, 21), (70, 70, -50, 19), (35, 84, -62, 20),
-    (-8, 86, -68, 20), (-50, 82, -52, 19), (-88, 56, -22, 18), (-108, 8, 2, 17), (-110, -14, -40, 15), (-108, -8, -95, 14), (-98, 12, -145, 14),
-    (-70, 30, -178, 14), (-30, 36, -172, 15), (4, 20, -186, 15), (8, -8, -202, 16), (0, -28, -228, 19), (0, -30, -268, 16),
+    (84, 28, -188, 22), (96, 18, -160, 25), (102, 8, -115, 24), (102, 4, -70, 23), (92, 28, -44, 21),  # ascending
+    (70, 70, -50, 19), (35, 84, -62, 20), (-8, 86, -68, 20), (-50, 82, -52, 19), (-88, 56, -22, 18),  # transverse
+    (-108, 8, 2, 17), (-110, -14, -40, 15), (-108, -8, -95, 14), (-98, 12, -145, 14),  # descending
+    (-70, 30, -178, 14), (-30, 36, -172, 15), (4, 20, -186, 15), (8, -8, -202, 16),  # sigmoid
+    (0, -28, -228, 19), (0, -30, -268, 16),  # rectum
 )
+# fmt: on
 KIDNEYS = {"right kidney": ((58, -26, -18), (29, 26, 54)), "left kidney": ((-58, -24, -4), (29, 27, 56))}
-HEART = ((-18, 52, 158), (60, 44, 46))
+HEART = ((-18, 50, 150), (60, 44, 47))
 BLADDER = ((0, 38, -238), (36, 28, 26))
 
 
@@ -273,13 +304,13 @@ def domes(x, y, z, patient):
 def liver(x, y, z, patient, cavity):
     """Distance to the liver: the right dome and a left lobe across the midline, cut by the oblique visceral surface."""
     size, move = patient.factor["liver"], patient.offset["liver"]
-    upper = domes(x, y, z, patient)[1] + 5
-    under = 24 + move[2] - 0.85 * (x - 22) / size - 0.15 * (y - 20)
+    upper = domes(x, y, z, patient)[1] + 3.5
+    under = 24 + move[2] - 0.85 * (x - 22) / size - 0.4 * (y - 20)
     under = np.minimum(under, 40 - 0.1 * x)  # the left lobe ends well above the pancreas
-    shape = intersection(upper, (under - z) * 0.76, 14)
+    shape = intersection(upper, (under - z) * 0.73, 14)
     reach = (-38 * size + move[0] - x) * 0.9 + 0.25 * (z - 70)  # how far the left lobe reaches
     medial = 8 - 0.6 * (y - 10) - x  # the bare area beside the spine
-    return np.maximum(intersection(intersection(shape, reach, 10), medial * 0.85, 12), cavity + 4)
+    return np.maximum(intersection(intersection(shape, reach, 10), medial * 0.85, 12), cavity + 2)
 
 
 def spleen(x, y, z, patient, cavity):
@@ -288,4 +319,4 @@ def spleen(x, y, z, patient, cavity):
     tipped = z + 0.35 * (y + 12)  # its long axis follows the tenth rib
     shape = ellipsoid(x, y, tipped, (-98 + move[0], -16 + move[1], 46 + move[2]), (33 * size, 52 * size, 48 * size))
     hilum = ellipsoid(x, y, z, (-58 + move[0], 6 + move[1], 44 + move[2]), (22, 26, 40))
-    return np.maximum(intersection(shape, -hilum, 8), cavity + 5)
+    return np.maximum(intersection(shape, -hilum, 8), cavity + 3)

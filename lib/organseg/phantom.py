@@ -16,6 +16,28 @@ from organseg.shapes import Canvas, Space, bspline_field
 BODY_LEVELS = ("thorax", "upper abdomen", "lower abdomen", "pelvis")
 # Heights (mm) between the levels: top of the diaphragm, lower end of the right kidney (L3), top of the sacrum.
 LEVEL_HEIGHTS = (108.0, -62.0, -158.0)
+# Volumes (ml) of whole organs over many seeds. Measured on real scans: artery 50-190, vein 8-39 without branches in the
+# liver, liver 760-1840, spleen 110-260 (one of 1100), stomach 130-240, gallbladder 5-35, pancreas 22-100; widened a
+# little because eleven scans do not span the whole population.
+VOLUME_ML = {
+    "artery": (50, 190),
+    "vein": (10, 75),
+    "liver": (760, 2150),
+    "spleen": (100, 420),
+    "stomach": (90, 460),
+    "gallbladder": (5, 48),
+    "pancreas": (18, 140),
+}
+# Medians (HU) over a whole organ, content included; wider than the portal-venous range as the timing differs.
+MEDIAN_HU = {
+    "artery": (120, 215),
+    "vein": (70, 190),
+    "liver": (75, 125),
+    "spleen": (82, 140),
+    "stomach": (0, 60),
+    "gallbladder": (5, 35),
+    "pancreas": (40, 112),
+}
 ID = {organ.name: organ.id for organ in ORGANS}
 
 
@@ -69,22 +91,24 @@ def _spaces(patient, grid, spacing):
 def _paint(patient, skeleton, organs, spacing):
     canvas = Canvas(skeleton.axes[0].shape, edge=float(np.mean(spacing)), fat=-98.0)
     skin, frame, cavity = anatomy.body_wall(*skeleton.axes, patient)
-    _paint_wall(canvas, patient, skin, frame, cavity)
+    _paint_wall(canvas, patient, skeleton.axes[2], skin, frame, cavity)
+    _paint_gut(canvas, patient, organs, cavity)
     _paint_muscles(canvas, patient, skeleton)
     _paint_thorax(canvas, patient, skeleton, organs, frame, cavity)
     _paint_bones(canvas, skeleton, frame)
-    _paint_gut(canvas, patient, organs, cavity)
     _paint_organs(canvas, patient, organs, cavity)
     _paint_vessels(canvas, patient, organs)
     nx, ny, _ = skeleton.axes[2].shape
     return canvas, skeleton.axes[2][nx // 2, ny // 2]
 
 
-def _paint_wall(canvas, patient, skin, frame, cavity):
+def _paint_wall(canvas, patient, z, skin, frame, cavity):
     everywhere = (slice(None),) * 3
     canvas.paint(everywhere, skin, 10.0)
     canvas.paint(everywhere, skin + 2.5, -104.0)
     canvas.paint(everywhere, frame, patient.hu("muscle"))
+    layers = np.maximum(np.abs(frame + 15) - 1.5, z + 112)  # fat between the gluteal muscles
+    canvas.paint(everywhere, layers, -70.0)
     canvas.paint(everywhere, cavity, canvas.fat)
 
 
@@ -102,8 +126,8 @@ def _paint_thorax(canvas, patient, skeleton, organs, frame, cavity):
     box = skeleton.box((-150, -95, -20), (150, 115, 400))
     x, y, z = organs.at(box)
     dome = anatomy.domes(x, y, z, patient)[0]
-    mediastinum = 26 - np.abs(x + 2) + 0.12 * (y - 10)
-    recess = 12 + 0.4 * (y + 60) - z  # the lungs reach lower at the back
+    mediastinum = 20 - np.abs(x + 4) + (y - 5) ** 2 / 350
+    recess = 26 + 0.4 * (y + 60) - z  # the lungs reach lower at the back
     lung = np.maximum(np.maximum(-dome, cavity[box] + 3), np.maximum(mediastinum, recess))
     canvas.paint(box, lung, -850.0)
     canvas.paint(box, np.maximum(np.abs(dome + 1.5) - 1.8, np.maximum(cavity[box], 15 - z)), patient.hu("muscle"))
@@ -111,7 +135,8 @@ def _paint_thorax(canvas, patient, skeleton, organs, frame, cavity):
     here, heart = organs.ellipsoid(centre, radii, reach=10)
     canvas.paint(here, np.maximum(heart - 4, cavity[here] + 3), canvas.fat)
     canvas.paint(here, heart, 0.6 * patient.hu("heart") + 40)
-    canvas.paint(*organs.ellipsoid(np.array(centre) + (-8, 2, -2), np.array(radii) * (0.6, 0.55, 0.6)), patient.hu("heart"))
+    blood = organs.ellipsoid(np.array(centre) + (-8, 2, -2), np.array(radii) * (0.6, 0.55, 0.6))
+    canvas.paint(*blood, patient.hu("heart"))
     canvas.paint(*organs.tube(anatomy.curve(anatomy.OESOPHAGUS)), 45.0, gap=2)
 
 
@@ -162,7 +187,8 @@ def _paint_colon(canvas, patient, space, cavity):
     haustra = 2.2 * np.sin(x / 6.5) * np.sin(z / 6.5 + 1)
     colon = np.maximum(colon + haustra, cavity[box] + 4)
     canvas.paint(box, colon, patient.hu("gut wall"), gap=3)
-    stool = 10 + 70 * np.sin(x / 3.7 + np.sin(y / 5)) * np.sin(y / 4.1 + 1) * np.sin(z / 4.7)
+    stool = np.sin(x / 4.3 + 2 * np.sin(y / 9 + z / 13)) * np.sin(y / 5.1 + 2 * np.sin(z / 8 + x / 15))
+    stool = 15 + 80 * stool * np.sin(z / 5.7 + 2 * np.sin(x / 11))
     canvas.paint(box, colon + 3, stool)
     canvas.paint(box, np.maximum(colon + 3, patient.colon_gas - y), -920.0)
 
@@ -170,13 +196,13 @@ def _paint_colon(canvas, patient, space, cavity):
 def _paint_organs(canvas, patient, space, cavity):
     box = space.box((-110, -95, -110), (160, 120, 150))
     shape = anatomy.liver(*space.at(box), patient, cavity[box])
-    canvas.paint(box, shape, patient.hu("liver"), ID["liver"], gap=2)
+    canvas.paint(box, shape, patient.hu("liver"), ID["liver"], gap=1)
     for points in anatomy.HEPATIC_VEINS:
         canvas.paint(*space.tube(anatomy.curve(points)), patient.hu("hepatic veins"), label=None)
     for points in anatomy.PORTAL_BRANCHES:
         canvas.paint(*space.tube(anatomy.smooth(patient, "vein", points)), patient.hu("vein"), label=None)
     box = space.box((-150, -95, -40), (-40, 70, 130))
-    canvas.paint(box, anatomy.spleen(*space.at(box), patient, cavity[box]), patient.hu("spleen"), ID["spleen"], gap=2)
+    canvas.paint(box, anatomy.spleen(*space.at(box), patient, cavity[box]), patient.hu("spleen"), ID["spleen"], gap=1.5)
     for name in anatomy.KIDNEYS:
         _paint_kidney(canvas, patient, space, name)
     _paint_stomach(canvas, patient, space, cavity)
@@ -219,19 +245,30 @@ def _paint_vessels(canvas, patient, space):
     cava = patient.hu("vena cava")
     for points in (anatomy.VENA_CAVA, *anatomy.RENAL_VEINS):
         canvas.paint(*space.tube(anatomy.curve(points)), cava, label=None)
-    vein = patient.hu("vein")
-    canvas.paint(*space.tube(anatomy.smooth(patient, "vein", anatomy.MESENTERIC_VEIN_END)), vein, gap=1.5)
-    for points in (anatomy.SPLENIC_VEIN, anatomy.MESENTERIC_VEIN, anatomy.PORTAL_VEIN):
-        canvas.paint(*space.tube(anatomy.smooth(patient, "vein", points)), vein, ID["vein"], gap=1)
-    artery = patient.hu("artery")
-    for points in (anatomy.MESENTERIC_ARTERY_END, *anatomy.COELIAC_BRANCHES):
-        canvas.paint(*space.tube(anatomy.curve(points)), artery, label=None)
-    for side in (1, -1):
-        mirrored = np.array([side, 1, 1, 1])
-        canvas.paint(*space.tube(anatomy.curve(anatomy.ILIAC_VEIN) * mirrored), cava, gap=2)
-        canvas.paint(*space.tube(anatomy.curve(anatomy.ILIAC_ARTERY) * mirrored), artery, gap=1.5)
-    for points in (anatomy.COELIAC, anatomy.MESENTERIC_ARTERY, anatomy.AORTA):
-        canvas.paint(*space.tube(anatomy.curve(points)), artery, ID["artery"], gap=1.5)
+    thin = anatomy.smooth(patient, "vein", anatomy.MESENTERIC_VEIN_END)
+    thick = (anatomy.SPLENIC_VEIN, anatomy.MESENTERIC_VEIN, anatomy.PORTAL_VEIN)
+    thick = [anatomy.smooth(patient, "vein", points) for points in thick]
+    _paint_tree(canvas, space, [thin], thick, patient.hu("vein"), ID["vein"])
+    mirrored = np.array([-1, 1, 1, 1])
+    iliac = anatomy.curve(anatomy.ILIAC_VEIN)
+    _paint_tree(canvas, space, [iliac, iliac * mirrored], [], cava)
+    iliac = anatomy.curve(anatomy.ILIAC_ARTERY)
+    thin = (anatomy.MESENTERIC_ARTERY_END, *anatomy.COELIAC_BRANCHES)
+    thin = [*(anatomy.curve(points) for points in thin), iliac, iliac * mirrored]
+    thick = [anatomy.curve(points) for points in (anatomy.COELIAC, anatomy.MESENTERIC_ARTERY, anatomy.AORTA)]
+    _paint_tree(canvas, space, thin, thick, patient.hu("artery"), ID["artery"])
+
+
+def _paint_tree(canvas, space, thin, thick, hu, label=0):
+    """Paint vessels of one tree: thin ones in the image only, thick ones in the label too."""
+    thin, thick = ([space.tube(points) for points in part] for part in (thin, thick))
+    # First the fat around all of them: painted one by one, each would cut the others at the joint.
+    for vessel in thin + thick:
+        canvas.paint(*vessel, hu, gap=1.5)
+    for vessel in thin + thick:
+        canvas.paint(*vessel, hu)
+    for vessel in thick:
+        canvas.paint(*vessel, hu, label)
 
 
 def _scan(image, patient, seed, grid, spacing):
@@ -256,6 +293,6 @@ def _table(x, y, z, patient, spacing):
     back = patient.shift[1] + 18 - 79 * patient.scale[1] - patient.fat - patient.table
     soft = float(np.mean(spacing))
     curve = back + (x / 100) ** 2 * 8
-    shells = np.clip(0.5 - (np.abs(y - curve + 2) - 1.2) / soft, 0, 1) * 1250
-    shells = shells + np.clip(0.5 - (np.abs(y - curve + 28) - 1.2) / soft, 0, 1) * 1200
+    shells = np.clip(0.5 - (np.abs(y - curve + 2) - 2.2) / soft, 0, 1) * 1150
+    shells = shells + np.clip(0.5 - (np.abs(y - curve + 28) - 2.2) / soft, 0, 1) * 1080
     return shells * (np.abs(x) < 200) * np.ones_like(z)

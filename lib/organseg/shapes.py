@@ -83,15 +83,16 @@ class Space:
 
     def __init__(self, x, y, z, voxel):
         self.axes = (x, y, z)
-        self.step = tuple(max(1, int(10 / size)) for size in voxel)
+        self.step = tuple(max(1, round(12 / size)) for size in voxel)
         self.margin = 1.3 * max(step * size for step, size in zip(self.step, voxel, strict=True))
-        self.coarse = tuple(axis[:: self.step[0], :: self.step[1], :: self.step[2]] for axis in self.axes)
+        self.coarse = tuple(axis[:: self.step[0], :: self.step[1], :: self.step[2]].copy() for axis in self.axes)
 
     def box(self, lower, upper):
         """Slices that hold every voxel between two corners (mm), found on a coarse copy of the coordinates."""
-        inside = True
+        inside = np.ones(self.coarse[0].shape, dtype=bool)
         for axis, low, high in zip(self.coarse, lower, upper, strict=True):
-            inside = inside & (axis > low - self.margin) & (axis < high + self.margin)
+            inside &= axis > low - self.margin
+            inside &= axis < high + self.margin
         slices = []
         for axis, step in enumerate(self.step):
             found = np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))
@@ -109,7 +110,7 @@ class Space:
         return box, ellipsoid(*self.at(box), centre, radii)
 
     def tube(self, points, reach=6):
-        """Box and distance of a tube along `points`, an array (n, 4) of x, y, z and radius; valid up to `reach` mm outside."""
+        """Box and distance of a tube along `points` (n, 4: x, y, z, radius); valid up to `reach` mm outside."""
         points = np.asarray(points, dtype=np.float64)
         lower, upper = points[:, :3] - points[:, 3:] - reach, points[:, :3] + points[:, 3:] + reach
         box = self.box(lower.min(axis=0), upper.max(axis=0))
