@@ -8,12 +8,23 @@ from scipy import ndimage
 
 from organseg.anatomy import draw_patient
 from organseg.organs import NUM_CLASSES, ORGAN_IDS, ORGANS
-from organseg.phantom import BODY_LEVELS, MEDIAN_HU, VOLUME_ML, make_phantom
+from organseg.phantom import BODY_LEVELS, VOLUME_ML, make_phantom
 
 SMALL = (64, 64, 64)
 SEEDS = range(20)
 AORTA_ID = 1
 LIVER_ID = 3
+
+# Medians (HU) over a whole organ, content included; wider than the portal-venous range as the timing differs.
+MEDIAN_HU = {
+    "artery": (120, 215),
+    "vein": (70, 190),
+    "liver": (75, 125),
+    "spleen": (82, 140),
+    "stomach": (0, 60),
+    "gallbladder": (5, 35),
+    "pancreas": (40, 112),
+}
 
 # seed, shape, checksum of the label, voxels per label, HU at some voxels; the same in every supported environment
 STORED = [

@@ -28,16 +28,6 @@ VOLUME_ML = {
     "gallbladder": (5, 48),
     "pancreas": (18, 140),
 }
-# Medians (HU) over a whole organ, content included; wider than the portal-venous range as the timing differs.
-MEDIAN_HU = {
-    "artery": (120, 215),
-    "vein": (70, 190),
-    "liver": (75, 125),
-    "spleen": (82, 140),
-    "stomach": (0, 60),
-    "gallbladder": (5, 35),
-    "pancreas": (40, 112),
-}
 ID = {organ.name: organ.id for organ in ORGANS}
 
 
