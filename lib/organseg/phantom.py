@@ -16,9 +16,9 @@ from organseg.shapes import Canvas, Space, bspline_field
 BODY_LEVELS = ("thorax", "upper abdomen", "lower abdomen", "pelvis")
 # Heights (mm) between the levels: top of the diaphragm, lower end of the right kidney (L3), top of the sacrum.
 LEVEL_HEIGHTS = (108.0, -62.0, -158.0)
-# Volumes (ml) that whole organs may have (seeds 0 to 99 do). Measured on real scans: artery 50-190, vein 8-39 without branches in the
-# liver, liver 760-1840, spleen 110-260 (one of 1100), stomach 130-240, gallbladder 5-35, pancreas 22-100; widened a
-# little because eleven scans do not span the whole population.
+# Volumes (ml) of whole organs; the seeds 0 to 99 stay inside. Eleven real scans had: artery 50-190, vein 8-39 without
+# branches in the liver, liver 760-1840, spleen 110-260 (one of 1100), stomach 130-240, gallbladder 5-35, pancreas
+# 22-100. The upper ends here go beyond them, for stomach and vein to nearly twice: so few scans do not span everyone.
 VOLUME_ML = {
     "artery": (50, 190),
     "vein": (10, 75),
