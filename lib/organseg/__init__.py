@@ -1,0 +1,48 @@
+"""organseg: from CNNs to the 3D U-Net of Roth et al. 2018 for multi-organ CT segmentation.
+
+The rooms, in the order in which a scan walks through them: `cases`, `geometry`, `phantom`, `sampling`, `augmentation`,
+`networks`, `losses`, `training`, `inference`, `metrics`, `viewing`. The names below are the public ones.
+
+Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
+"""
+
+import os
+
+# TensorFlow's C++ log lines would become outputs of a notebook's first cell; this must be set before it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+from importlib import import_module  # noqa: E402
+
+__version__ = "0.1.0"
+
+# Names are imported when they are first used, so that reading a NIfTI file does not wait for a deep-learning framework.
+_ROOMS = {
+    "cases": ("Case", "CaseFiles", "find_cases", "load_case", "save_image", "save_label", "split", "write_dataset_json"),
+    "errors": ("OrgansegError", "OrgansegWarning"),
+    "geometry": ("WorkingGrid", "choose_grid", "half_resolution", "normalise", "to_canonical", "to_file_grid", "to_working"),
+    "phantom": ("BODY_LEVELS", "make_phantom"),
+    "organs": ("BACKGROUND", "NUM_CLASSES", "ORGANS", "ORGAN_IDS", "ORGAN_NAMES", "Organ"),
+    "augmentation": ("Warp", "apply_warp", "draw_warp", "no_warp"),
+    "sampling": ("CropSampler",),
+    "networks": ("cnn", "fcn", "unet"),
+    "losses": ("dice_loss", "generalised_dice_loss", "volume_weights"),
+    "profiles": ("PROFILES", "Profile", "choose_profile"),
+    "runs": ("Run", "load_run"),
+    "training": ("train",),
+    "inference": ("predict", "predict_probabilities"),
+    "metrics": ("dice", "organ_table", "score_case", "surface_distances"),
+    "viewing": ("contact_sheet", "overlay_figure", "save_overlay"),
+}  # fmt: skip
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_ROOM_OF)
+
+
+def __getattr__(name):
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'organseg' has no attribute {name!r}")
+    return getattr(import_module(f"organseg.{_ROOM_OF[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *__all__]

@@ -6,10 +6,10 @@ and 46 at positions that are multiples of 8. Tiles start at multiples of 8 and s
 which nothing is kept. So no seams, no blending, and the memory needed depends on a tile's depth, not on the scan's length.
 """
 
-import keras
 import numpy as np
 import psutil
 
+from organseg.backend import keras
 from organseg.geometry import WorkingGrid, normalise, to_file_grid, to_working
 from organseg.profiles import cpu_has_bfloat16, has_gpu
 
@@ -49,12 +49,12 @@ def predict_probabilities(network, image, tile_depth=None, margin=MARGIN):
 
     Returns
     -------
-    float32 array (x, y, z, class)
+    float32 array (x, y, z, class); float64 from a network in float64
     """
     padded = np.pad(image, [(0, -n % MULTIPLE) for n in image.shape])  # with air, as the convolutions' own zero padding
     if tile_depth is None:
         tile_depth = affordable_depth(network, padded.shape, margin)
-    result = np.empty((*image.shape, network.output_shape[-1]), np.float32)
+    result = np.empty((*image.shape, network.output_shape[-1]), network.outputs[0].dtype)
     for seen, kept in tiles(padded.shape[2], tile_depth, margin):
         tile = np.asarray(network.predict_on_batch(padded[None, :, :, seen, None]))[0]
         keep = slice(kept.start, min(kept.stop, image.shape[2]))

@@ -10,7 +10,9 @@ References
 [40] Sudre et al., "Generalised Dice overlap as a deep learning loss function", DLMIA 2017: `generalised_dice_loss`.
 """
 
-from keras import ops
+from organseg.backend import keras
+
+ops = keras.ops
 
 TINY = 1e-7  # keeps 0/0 out of classes that are neither true nor predicted anywhere; far below one voxel's share
 

@@ -9,10 +9,10 @@ Long, Shelhamer, Darrell, "Fully convolutional networks for semantic segmentatio
 Çiçek et al., "3D U-Net: learning dense volumetric segmentation from sparse annotation", MICCAI 2016 (unet).
 """
 
-import keras
-from keras import layers
-
+from organseg.backend import keras
 from organseg.organs import NUM_CLASSES
+
+layers = keras.layers
 
 # Keras' default of 0.99 averages over the last hundred steps and more. In a training of a few hundred steps the averages
 # then lag behind the weights, and the network that scored well in training fails at inference.
@@ -38,7 +38,7 @@ def cnn(num_classes, input_size, base_filters=32, levels=4, spatial_dims=2, dtyp
     x = layers.Flatten(dtype=dtype)(x)
     x = layers.Dense(4 * base_filters, activation="relu", dtype=dtype)(x)
     x = layers.Dense(num_classes, dtype=dtype)(x)
-    return keras.Model(inputs, layers.Softmax(dtype="float32", name="probabilities")(x), name="cnn")
+    return keras.Model(inputs, _probabilities(x, dtype), name="cnn")
 
 
 def fcn(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=2, skips=True, dtype=None):
@@ -57,7 +57,7 @@ def fcn(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=2, skip
         if skips:
             scores = _layer("Conv", spatial_dims)(num_classes, 1, dtype=dtype)(features)
             x = layers.Add(dtype=dtype)([x, scores])
-    return keras.Model(inputs, layers.Softmax(dtype="float32", name="probabilities")(x), name="fcn")
+    return keras.Model(inputs, _probabilities(x, dtype), name="fcn")
 
 
 def unet(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=3, dtype=None):
@@ -87,7 +87,12 @@ def unet(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=3, dty
         for _ in range(2):
             x = _convolution(x, features.shape[-1], spatial_dims, dtype)
     x = _layer("Conv", spatial_dims)(num_classes, 1, dtype=dtype)(x)
-    return keras.Model(inputs, layers.Softmax(dtype="float32", name="probabilities")(x), name="unet")
+    return keras.Model(inputs, _probabilities(x, dtype), name="unet")
+
+
+def _probabilities(x, dtype):
+    """The softmax over the classes, in float32 (in float64 where everything is)."""
+    return layers.Softmax(dtype="float64" if dtype == "float64" else "float32", name="probabilities")(x)
 
 
 def _analysis_path(x, base_filters, levels, spatial_dims, dtype):

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
+from organseg.backend import keras
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ The weights that come with the package lie in such a folder too; its name is 'pr
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,11 @@ class Run:
 def describe(architecture, grid, **more):
     """The content of run.json."""
     window = list(HU_WINDOW)
-    return {"architecture": architecture, "grid": {"spacing": list(grid.spacing), "factor": grid.factor}, "window": window} | more
+    return {
+        "architecture": architecture,
+        "grid": {"spacing": list(grid.spacing), "factor": grid.factor},
+        "window": window,
+    } | more
 
 
 def build(architecture, dtype=None):
@@ -61,16 +66,22 @@ def load_settings(folder):
     folder = PRETRAINED if str(folder) == "pretrained" else Path(folder)
     path = folder / "run.json"
     if not path.is_file():
-        raise OrgansegError(f"{folder}: found no run.json; expected a folder written by 'organseg train', or 'pretrained'")
+        raise OrgansegError(
+            f"{folder}: found no run.json; expected a folder written by 'organseg train', or 'pretrained'"
+        )
     try:
         settings = json.loads(path.read_text())
         if settings["architecture"]["network"] not in ("fcn", "unet"):
             raise ValueError("unknown network")
         grid = WorkingGrid(tuple(settings["grid"]["spacing"]), settings["grid"]["factor"])
     except (ValueError, KeyError, TypeError) as error:
-        raise OrgansegError(f"{path}: found no settings of a run ({error!r:.60}); expected those of 'organseg train'; train again") from None
+        raise OrgansegError(
+            f"{path}: found no settings of a run ({error!r:.60}); expected those of 'organseg train'; train again"
+        ) from None
     if settings.get("window") != list(HU_WINDOW):
-        raise OrgansegError(f"{path}: found the HU window {settings.get('window')}; expected {list(HU_WINDOW)}; train again")
+        raise OrgansegError(
+            f"{path}: found the HU window {settings.get('window')}; expected {list(HU_WINDOW)}; train again"
+        )
     return settings, grid, folder
 
 
@@ -89,13 +100,19 @@ def load_run(folder):
     settings, grid, folder = load_settings(folder)
     weights = folder / "model.weights.h5"
     if not weights.is_file():
-        raise OrgansegError(f"{folder}: found no model.weights.h5; expected a run past its first checkpoint; go on with --resume")
+        raise OrgansegError(
+            f"{folder}: found no model.weights.h5; expected a run past its first checkpoint; go on with --resume"
+        )
     network = build(settings["architecture"])
     try:
-        network.load_weights(weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras names each layer that does not fit; one line below says it all
+            network.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())[:90]
-        raise OrgansegError(f"{weights}: found weights of another architecture ({reason}); expected those of run.json; train again") from None
+        raise OrgansegError(
+            f"{weights}: found weights of another architecture ({reason}); expected those of run.json; train again"
+        ) from None
     return Run(network, grid, settings)
 
 
@@ -119,4 +136,6 @@ def load_checkpoint(folder):
             return int(stored["step"]), [stored[name] for name in sorted(stored.files) if name != "step"]
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:90]
-        raise OrgansegError(f"{path}: found no checkpoint to go on from ({reason}); expected one; train without --resume") from None
+        raise OrgansegError(
+            f"{path}: found no checkpoint to go on from ({reason}); expected one; train without --resume"
+        ) from None

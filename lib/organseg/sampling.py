@@ -29,7 +29,9 @@ class CropSampler:
     paper_voxels : `WorkingGrid.paper_voxels`, the scale of the warp
     """
 
-    def __init__(self, cases, crop_size=64, batch_size=3, organ_share=0.0, augment=True, paper_voxels=(1.0,) * 3, seed=0):
+    def __init__(
+        self, cases, crop_size=64, batch_size=3, organ_share=0.0, augment=True, paper_voxels=(1.0,) * 3, seed=0
+    ):
         self.patients = {}
         for case in cases:
             self.patients.setdefault(case.patient or case.name, []).append(self._prepare(case, crop_size))

@@ -10,11 +10,11 @@ import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import keras
 import numpy as np
 from tqdm.auto import tqdm
 
 from organseg import runs
+from organseg.backend import keras
 from organseg.cases import Case, whole_file
 from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.geometry import WorkingGrid, choose_grid, normalise, to_canonical, to_working
@@ -36,7 +36,9 @@ class Segmenter(keras.Model):
         return dice_loss(labels, y_pred, annotated, batch_sum=self.batch_sum)
 
 
-def train(cases, out=None, profile=None, validation=(), seed=0, resume=False, grid=None, progress=True, start_from=None):
+def train(
+    cases, out=None, profile=None, validation=(), seed=0, resume=False, grid=None, progress=True, start_from=None
+):
     """Train a U-Net on labelled cases.
 
     Parameters
@@ -68,13 +70,15 @@ def train(cases, out=None, profile=None, validation=(), seed=0, resume=False, gr
     )  # fmt: skip
     first, stored = 0, None
     if out is not None:
-        first, stored = _open(Path(out), settings, resume)
+        first, stored = _continue(Path(out), settings, resume)
 
     sampler = CropSampler(
         [to_working(case, grid) for case in cases], profile.crop_size, profile.batch_size, profile.organ_share,
         profile.augment, grid.paper_voxels, seed,
     )  # fmt: skip
     validation = [to_working(case, grid) for case in validation]
+    if out is not None and first == 0:  # nothing is written before the cases have proved usable
+        runs.save_settings(out, settings)
     network = runs.build(architecture, dtype=training_precision(profile.precision))
     if start_from is not None:
         network.set_weights(start_from.network.get_weights())
@@ -89,8 +93,10 @@ def train(cases, out=None, profile=None, validation=(), seed=0, resume=False, gr
         losses.append(float(segmenter.train_on_batch(images, (labels, annotated))))
         segmenter.reset_metrics()  # Keras would report the mean since the start
         bar.update()
-        if not np.isfinite(losses[-1]) and profile.precision == "float32":
-            raise OrgansegError(f"found a loss of {losses[-1]} at step {step}; expected a number; lower the learning rate")
+        if not np.isfinite(losses[-1]) and profile.precision in ("float32", "mixed_bfloat16"):
+            raise OrgansegError(
+                f"found a loss of {losses[-1]} at step {step}; expected a number; lower the learning rate"
+            )
         if step % profile.validate_every == 0 or step == profile.steps:
             row = {"step": step, "seconds": round(time.monotonic() - began, 1), "loss": float(np.mean(losses))}
             history.append(row | validate(network, validation))
@@ -147,19 +153,22 @@ def _loaded(case):
     return case
 
 
-def _open(out, settings, resume):
+def _continue(out, settings, resume):
     """The step to go on from and the stored variables; refuses to overwrite a run or to go on with another."""
     if not (out / "run.json").is_file():
         if resume:
             warnings.warn(f"{out}: nothing to resume; a new run begins", OrgansegWarning, stacklevel=3)
-        runs.save_settings(out, settings)
         return 0, None
     if not resume:
-        raise OrgansegError(f"{out}: found a run; expected an empty place; go on with --resume or choose another folder")
+        raise OrgansegError(
+            f"{out}: found a run; expected an empty place; go on with --resume or choose another folder"
+        )
     before, _, _ = runs.load_settings(out)
     for key in ("architecture", "grid", "seed", "trained_on"):
         if before[key] != settings[key]:
-            raise OrgansegError(f"{out}: found a run with {key} {before[key]}; expected {settings[key]}; choose another folder")
+            raise OrgansegError(
+                f"{out}: found a run with {key} {before[key]}; expected {settings[key]}; choose another folder"
+            )
     if not (out / "checkpoint.npz").is_file():
         return 0, None
     return runs.load_checkpoint(out)
@@ -172,7 +181,9 @@ def _variables(segmenter):
 def _restore(segmenter, stored, out):
     variables = _variables(segmenter)
     if [tuple(v.shape) for v in variables] != [s.shape for s in stored]:
-        raise OrgansegError(f"{out}/checkpoint.npz: found variables of another architecture; expected those of run.json; train again")
+        raise OrgansegError(
+            f"{out}/checkpoint.npz: found variables of another architecture; expected those of run.json; train again"
+        )
     for variable, value in zip(variables, stored, strict=True):
         variable.assign(value)
 
@@ -200,7 +211,9 @@ def draw_curves(history, path):
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(steps, [row["loss"] for row in history], marker=".", color="0.2", label="training crops")
-    left.plot(steps, [row["validation_loss"] for row in history], marker=".", color="tab:orange", label="held-out cases")
+    left.plot(
+        steps, [row["validation_loss"] for row in history], marker=".", color="tab:orange", label="held-out cases"
+    )
     left.set(xlabel="step", ylabel="Dice loss", title="Dice loss (lower is better)")
     left.legend(frameon=False)
     for organ in ORGANS:
