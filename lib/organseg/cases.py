@@ -10,6 +10,7 @@ nnU-Net or MONAI::
 """
 
 import json
+import math
 import os
 import tempfile
 import warnings
@@ -21,11 +22,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
 from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.organs import NUM_CLASSES, ORGAN_IDS, ORGANS
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
+GZIP_LIMIT = 1100  # gzip makes a file at most 1032 times smaller
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Case:
     ----------
     image : float32 array (x, y, z), in Hounsfield units (HU)
     label : uint8 array of the same shape with the ids of `ORGANS`, or None
-    affine : float64 array (4, 4), voxel indices to mm, in RAS+ (x to the patient's right, y to the front, z to the head)
+    affine : float64 array (4, 4), voxel indices to mm, in RAS+ (x to the patient's right, y front, z to the head)
     name : str
     annotated : ids of the organs for which `label` was drawn; any other organ may hide in label 0
     levels : uint8 array (z,), the body level of each slice, known only for phantoms (`phantom.BODY_LEVELS`)
@@ -60,6 +63,9 @@ class Case:
     def axes(self):
         """Three letters, e.g. 'RAS' or 'LPS': the direction in which each array axis grows."""
         return "".join(nibabel.aff2axcodes(self.affine))
+
+
+UNREADABLE = (ImageFileError, HeaderDataError, HeaderTypeError, OSError, EOFError, ValueError, zlib.error, MemoryError)
 
 
 def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
@@ -90,7 +96,7 @@ def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
 
 
 def read_volume(path):
-    """The voxels, scaled as the header says (x, y, z), and the affine of a 3-D image file; see `load_case` for errors."""
+    """The voxels (x, y, z), scaled as the header says, and the affine of a 3-D file; see `load_case` for errors."""
     path = Path(path)
     if not path.is_file():
         raise OrgansegError(f"{path}: no such file; expected a NIfTI image; check the path")
@@ -110,19 +116,33 @@ def read_volume(path):
             raise OrgansegError(f"{path}: found a {len(shape)}-D series {shape}; {expected}; save one volume of it")
         if min(shape) < 1:
             raise OrgansegError(f"{path}: found an empty volume {shape}; {expected}; export it again")
+        _refuse_too_few_bytes(path, image, shape, dtype)
         voxels = np.asanyarray(image.dataobj).reshape(shape)
     except FileNotFoundError as error:
         missing = Path(error.filename or "data file").name
         raise OrgansegError(f"{path}: found a header whose voxels ({missing}) are missing; put both together") from None
-    except (ImageFileError, OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
+    except UNREADABLE as error:
         if isinstance(error, OrgansegError):
             raise
         reason = " ".join(str(error).split())[:120]
-        raise OrgansegError(f"{path}: found no readable image ({reason}); {expected}; export or fetch it again") from None
+        message = f"{path}: found no readable image ({reason}); {expected}; export or fetch it again"
+        raise OrgansegError(message) from None
     affine = np.array(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise OrgansegError(f"{path}: found an affine that maps no volume; expected a valid orientation; export it again")
+        raise OrgansegError(
+            f"{path}: found an affine that maps no volume; expected a valid orientation; export it again"
+        )
     return voxels, affine
+
+
+def _refuse_too_few_bytes(path, image, shape, dtype):
+    """Stop before memory is taken for voxels that a file of this size cannot hold."""
+    file = Path(image.file_map["image"].filename or path)
+    claimed, there = math.prod(int(n) for n in shape) * dtype.itemsize, file.stat().st_size
+    if claimed > there * (GZIP_LIMIT if file.suffix == ".gz" else 1):
+        raise OrgansegError(
+            f"{path}: found {there} bytes for a header that claims {shape} voxels; expected all of them; fetch it again"
+        )
 
 
 def _read_label(path, case, image_path):
@@ -130,12 +150,15 @@ def _read_label(path, case, image_path):
     if voxels.shape != case.image.shape or not same_grid(affine, case.affine, voxels.shape):
         raise OrgansegError(
             f"{path}: found a label on another grid ({voxels.shape}, {_axes_and_spacing(affine)}); expected that of "
-            f"{image_path} ({case.image.shape}, {_axes_and_spacing(case.affine)}); resample the label with nearest neighbour"
+            f"{image_path} ({case.image.shape}, {_axes_and_spacing(case.affine)}); "
+            "resample the label with nearest neighbour"
         )
     unknown = sorted(set(np.unique(voxels).tolist()) - set(range(NUM_CLASSES)))
     if unknown:
         listed = ", ".join(f"{value:g}" for value in unknown[:5])
-        raise OrgansegError(f"{path}: found label ids {listed}; expected 0 to {NUM_CLASSES - 1}; map them to the seven organs")
+        raise OrgansegError(
+            f"{path}: found label ids {listed}; expected 0 to {NUM_CLASSES - 1}; map them to the seven organs"
+        )
     return voxels.astype(np.uint8)
 
 
@@ -172,6 +195,7 @@ def whole_file(path):
 
 def _save(voxels, affine, path):
     image = nibabel.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     # A sheared affine fits no quaternion; then the sform alone speaks, rather than two that disagree.
     columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
@@ -227,20 +251,27 @@ def find_cases(folder, part="Tr"):
     """
     folder = Path(folder)
     if not (folder / f"images{part}").is_dir():
-        raise OrgansegError(f"{folder}: found no folder images{part}; expected the nnU-Net layout; see 'organseg phantom'")
+        raise OrgansegError(
+            f"{folder}: found no folder images{part}; expected the nnU-Net layout; see 'organseg phantom'"
+        )
     about = read_dataset_json(folder)
     found = []
     for image in sorted((folder / f"images{part}").iterdir()):
-        if not image.name.endswith(("_0000.nii.gz", "_0000.nii")):
+        if image.name.startswith(".") or not image.name.endswith(("_0000.nii.gz", "_0000.nii")):
             continue
         name = case_name(image)
         label = next((p for e in IMAGE_ENDINGS[:2] if (p := folder / f"labels{part}" / f"{name}{e}").is_file()), None)
         if label is None and part == "Tr":
-            raise OrgansegError(f"{image}: found no labelsTr/{name}.nii.gz; expected a label; add it or move the image to imagesTs")
-        annotated = tuple(about.get("annotated_labels", {}).get(name, ORGAN_IDS))
-        if set(annotated) - set(ORGAN_IDS):
-            raise OrgansegError(f"{folder}/dataset.json: found annotated_labels {annotated} of {name}; expected ids 1 to 7; correct it")
-        found.append(CaseFiles(name, image, label, annotated, about.get("patients", {}).get(name, name)))
+            raise OrgansegError(
+                f"{image}: found no labelsTr/{name}.nii.gz; expected a label; add it or move the image to imagesTs"
+            )
+        annotated = about.get("annotated_labels", {}).get(name, ORGAN_IDS)
+        if not isinstance(annotated, list | tuple) or any(organ not in ORGAN_IDS for organ in annotated):
+            raise OrgansegError(
+                f"{folder}/dataset.json: found annotated_labels {annotated!r} of {name}; "
+                "expected a list of ids 1 to 7; correct it"
+            )
+        found.append(CaseFiles(name, image, label, tuple(annotated), str(about.get("patients", {}).get(name, name))))
     if not found:
         raise OrgansegError(f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images")
     return found
@@ -250,15 +281,21 @@ def read_dataset_json(folder):
     """The dataset.json of a data folder as a dict, after a check that its label ids are those of `ORGANS`."""
     path = Path(folder) / "dataset.json"
     if not path.is_file():
-        warnings.warn(f"{folder}: no dataset.json, so all seven organs count as annotated", OrgansegWarning, stacklevel=2)
+        message = f"{folder}: no dataset.json, so all seven organs count as annotated"
+        warnings.warn(message, OrgansegWarning, stacklevel=2)
         return {}
     try:
         about = json.loads(path.read_text())
         ids = {name: int(value) for name, value in about["labels"].items() if name != "background"}
+        for optional in ("annotated_labels", "patients"):
+            about.get(optional, {}).items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OrgansegError(f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it") from None
+        message = f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it"
+        raise OrgansegError(message) from None
     if ids != {organ.name: organ.id for organ in ORGANS}:
-        raise OrgansegError(f"{path}: found labels {ids}; expected the seven organs in the order of organseg.ORGANS; map the labels")
+        raise OrgansegError(
+            f"{path}: found labels {ids}; expected the seven organs in the order of organseg.ORGANS; map the labels"
+        )
     return about
 
 
@@ -292,7 +329,9 @@ def split(cases, test=37, seed=0):
     patient_of = {case.name: getattr(case, "patient", "") or case.name for case in cases}
     patients = sorted(set(patient_of.values()))
     if not 0 <= test < len(patients):
-        raise OrgansegError(f"found {len(patients)} patients, {test} of them for testing; expected at least one left to train on; lower test")
+        raise OrgansegError(
+            f"found {len(patients)} patients, {test} of them for testing; expected one or more to train on; lower test"
+        )
     held_out = set(np.random.default_rng(seed).permutation(patients)[:test].tolist())
     training = [case for case in cases if patient_of[case.name] not in held_out]
     return training, [case for case in cases if patient_of[case.name] in held_out]

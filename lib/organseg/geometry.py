@@ -1,8 +1,8 @@
 """From a file's grid to the working grid, and the exact way back.
 
 A scan may be stored in any axis order and at any angle. The *working grid* is where the network sees it: axes x to the
-patient's right, y to the front, z to the head (RAS), one voxel size for a whole run. All positions go through the affines,
-in mm, so the way back cannot disagree with the way there.
+patient's right, y to the front, z to the head (RAS), one voxel size for a whole run. All positions go through the
+affines, in mm, so the way back cannot disagree with the way there.
 """
 
 import warnings
@@ -23,8 +23,8 @@ FWHM = 2 * np.sqrt(2 * np.log(2))  # a Gaussian's full width at half maximum, in
 class WorkingGrid:
     """The voxels a run works on: `factor` times each scan's own (the paper: 4), or else `spacing` in mm.
 
-    With a factor, `spacing` is the voxel size that the run was trained on. A scan that the factor would bring to voxels more
-    than 1.6 times larger or smaller goes to `spacing` instead: the network knows organs at that size only.
+    With a factor, `spacing` is the voxel size that the run was trained on. A scan that the factor would bring to voxels
+    more than 1.6 times larger or smaller goes to `spacing` instead: the network knows organs at that size only.
     """
 
     spacing: tuple = (3.0, 3.0, 3.0)
@@ -42,8 +42,8 @@ class WorkingGrid:
     def paper_voxels(self):
         """Size of the paper's voxel (about 3 mm) in voxels of this grid, per axis; at most 1.
 
-        On the paper's grid (factor 4) and on 3 mm a voxel is a voxel; coarser grids keep displacements, rotations' lever
-        arms and translations the same in mm.
+        On the paper's grid (factor 4) and on 3 mm a voxel is a voxel; coarser grids keep displacements, rotations'
+        lever arms and translations the same in mm.
         """
         return (1.0, 1.0, 1.0) if self.factor else tuple(min(1.0, 3.0 / s) for s in self.spacing)
 
@@ -57,7 +57,7 @@ def choose_grid(spacings, spacing=3.0):
     spacings : voxel sizes (mm) of the training scans, array (case, 3)
     """
     spacings = np.atleast_2d(spacings)
-    if len(spacings) and np.all((spacings >= 0.4) & (spacings <= 1.25)):
+    if spacings.size and np.all((spacings >= 0.4) & (spacings <= 1.25)):
         return WorkingGrid(tuple((4 * np.median(spacings, axis=0)).tolist()), factor=4)
     return WorkingGrid((float(spacing),) * 3)
 
@@ -74,8 +74,8 @@ def to_working(case, grid):
     """Bring a case to the working grid.
 
     Images are smoothed before they are down-sampled, by the Gaussian that turns the file's voxel into the working voxel
-    (Cardoso et al., "Scale factor point spread function matching", MICCAI 2015), then read linearly; labels are read with
-    nearest neighbour, so no id appears that was not there. Outside the scan there is air and background.
+    (Cardoso et al., "Scale factor point spread function matching", MICCAI 2015), then read linearly; labels are read
+    with nearest neighbour, so no id appears that was not there. Outside the scan there is air and background.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def to_working(case, grid):
 def to_file_grid(probabilities, working_affine, shape, affine):
     """The most probable label at every voxel of a file's grid, from probabilities on the working grid.
 
-    Probabilities are interpolated linearly, slab by slab, and an organ's only where it can win, so the memory needed is the
-    result's and a slab's. (Labels have no values between them; probabilities do, and give smoother borders.)
+    Probabilities are interpolated linearly, slab by slab, and an organ's only where it can win, so the memory needed is
+    the result's and a slab's. (Labels have no values between them; probabilities do, and give smoother borders.)
 
     Parameters
     ----------
@@ -116,7 +116,9 @@ def to_file_grid(probabilities, working_affine, shape, affine):
     """
     turn = orientations.io_orientation(affine)  # from the file's axes to RAS
     canonical_shape = [shape[axis] for axis in np.argsort(turn[:, 0])]
-    back = np.linalg.inv(working_affine) @ affine @ orientations.inv_ornt_aff(turn, shape)  # RAS file index -> working index
+    back = (
+        np.linalg.inv(working_affine) @ affine @ orientations.inv_ornt_aff(turn, shape)
+    )  # RAS file index -> working index
     classes = [np.ascontiguousarray(probabilities[..., c], dtype=np.float32) for c in range(probabilities.shape[-1])]
     boxes = [_box_where_it_can_win(p, len(classes), back, canonical_shape) for p in classes[1:]]
     labels = np.zeros(canonical_shape, np.uint8)
@@ -136,34 +138,40 @@ def to_file_grid(probabilities, working_affine, shape, affine):
             wins = value > best[here]
             best[here][wins] = value[wins]
             winner[here][wins] = c
-    return orientations.apply_orientation(labels, orientations.ornt_transform(orientations.io_orientation(np.eye(4)), turn))
+    return orientations.apply_orientation(
+        labels, orientations.ornt_transform(orientations.io_orientation(np.eye(4)), turn)
+    )
 
 
 def half_resolution(shape, affine):
     """Shape and affine of the grid with voxels twice as large over the same volume, as in Fig. 5."""
     coarse = np.array(affine, dtype=np.float64)
     coarse[:3, :3] *= 2
-    coarse[:3, 3] += 0.5 * affine[:3, :3].sum(axis=1)  # a coarse voxel's centre lies between the centres of its fine ones
+    coarse[:3, 3] += 0.5 * affine[:3, :3].sum(
+        axis=1
+    )  # a coarse voxel's centre lies between the centres of its fine ones
     return tuple(-(-n // 2) for n in shape), coarse
 
 
 def normalise(image):
-    """HU to 0…1 over `HU_WINDOW`. Air becomes exactly 0, which is what zero-padded convolutions see outside an image."""
+    """HU to 0…1 over `HU_WINDOW`. Air becomes exactly 0, as zero-padded convolutions see it outside an image."""
     low, high = HU_WINDOW
     return ((np.clip(image, low, high) - low) / (high - low)).astype(np.float32)
 
 
 def _clean(case):
-    """HU with NaN and padding (−1024, −3024: 'no measurement here') replaced by air, so that smoothing does not spread them."""
+    """HU with NaN and padding (−1024, −3024: 'no measurement') as air, so that smoothing does not spread them."""
     missing = ~np.isfinite(case.image)
     if missing.any():
         share = f"{missing.mean():.1%}" if missing.mean() > 0.001 else f"{int(missing.sum())}"
-        warnings.warn(f"{case.name}: {share} of the voxels are not finite; they count as air", OrgansegWarning, stacklevel=3)
+        warnings.warn(
+            f"{case.name}: {share} of the voxels are not finite; they count as air", OrgansegWarning, stacklevel=3
+        )
     return np.maximum(np.where(missing, AIR, case.image), AIR).astype(np.float32)
 
 
 def _grid_around(shape, affine, spacing):
-    """Shape and affine of the RAS grid with this spacing (mm) that covers a volume from its first voxel's outer edge on."""
+    """Shape and affine of the RAS grid with this spacing (mm) that covers a volume from its outer edge on."""
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in shape], indexing="ij")).reshape(3, -1)
     places = affine[:3, :3] @ corners + affine[:3, 3:]
     low, high = places.min(axis=1), places.max(axis=1)
@@ -174,27 +182,30 @@ def _grid_around(shape, affine, spacing):
 
 
 def _linear(volume, matrix, shape, start=(0, 0, 0)):
-    """Read a volume linearly at matrix @ index for the indices start … start + shape; beyond its border, the border's value."""
+    """Read a volume linearly at matrix @ index, indices start … start + shape; beyond the border its value."""
     matrix = np.where(np.abs(matrix) < 1e-9, 0.0, matrix)
     linear, offset = matrix[:3, :3], matrix[:3, :3] @ np.asarray(start) + matrix[:3, 3]
     diagonal = np.count_nonzero(linear - np.diag(np.diag(linear))) == 0
     linear = np.diag(linear) if diagonal else linear  # SciPy is several times faster on a plain scaling
-    return ndimage.affine_transform(volume, linear, offset, tuple(int(n) for n in shape), np.float32, order=1, mode="nearest")
+    return ndimage.affine_transform(
+        volume, linear, offset, tuple(int(n) for n in shape), np.float32, order=1, mode="nearest"
+    )
 
 
 def _nearest(volume, matrix, shape):
     """Read a volume at the nearest voxel of matrix @ index; 0 outside.
 
-    With an even factor the places lie exactly between two voxels. Rounding all of them up would move every organ by half a
-    voxel, so the tie goes up and down in a checkerboard.
+    With an even factor the places lie exactly between two voxels. Rounding all of them up would move every organ by
+    half a voxel, so the tie goes up and down in a checkerboard.
     """
     result = np.zeros(shape, volume.dtype)
     i, j = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     for k in range(shape[2]):
         up_or_down = np.where((i + j + k) % 2, 1e-6, -1e-6)
         place = [row[0] * i + row[1] * j + (row[2] * k + row[3]) + up_or_down for row in matrix[:3]]
-        voxel = np.rint(place).astype(np.intp)
-        inside = np.all((voxel >= 0) & (voxel < np.reshape(volume.shape, (3, 1, 1))), axis=0)
+        end = np.reshape(volume.shape, (3, 1, 1))
+        inside = np.all((np.array(place) > -0.501) & (place < end - 0.499), axis=0)  # a tie at the border is inside
+        voxel = np.clip(np.rint(place).astype(np.intp), 0, end - 1)
         result[..., k][inside] = volume[tuple(voxel[:, inside])]
     return result
 
