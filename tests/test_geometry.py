@@ -178,7 +178,7 @@ def test_real_livers_and_spleens_come_back_to_their_place(shared):
     truth = load_case(path, path)
     working = to_working(truth, THREE)
     back = to_file_grid(one_hot(working.label), working.affine, truth.image.shape, truth.affine)
-    # The liver is cut by the top of this tilted scan, where the grids share no slice: measured 0.111 working voxels along
+    # The liver is cut by the top of this tilted scan, where the grids share no slice: measured 0.111 working voxels in
     # z on the way there (0.35 mm after the way back); the spleen's 0.065 (0.24 mm) is as good as uncut livers'.
     for organ, there_limit, back_limit in ((3, 0.12, 0.4), (4, 0.1, 0.3)):
         centre = centroid(truth.label == organ, truth.affine)

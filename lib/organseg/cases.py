@@ -129,9 +129,7 @@ def read_volume(path):
         raise OrgansegError(message) from None
     affine = np.array(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise OrgansegError(
-            f"{path}: found an affine that maps no volume; expected a valid orientation; export it again"
-        )
+        raise OrgansegError(f"{path}: found an affine that maps no volume; expected a valid one; export it again")
     return voxels, affine
 
 
@@ -140,9 +138,7 @@ def _refuse_too_few_bytes(path, image, shape, dtype):
     file = Path(image.file_map["image"].filename or path)
     claimed, there = math.prod(int(n) for n in shape) * dtype.itemsize, file.stat().st_size
     if claimed > there * (GZIP_LIMIT if file.suffix == ".gz" else 1):
-        raise OrgansegError(
-            f"{path}: found {there} bytes for a header that claims {shape} voxels; expected all of them; fetch it again"
-        )
+        raise OrgansegError(f"{path}: found {there} bytes; its header claims {shape} voxels; fetch it again")
 
 
 def _read_label(path, case, image_path):
@@ -157,7 +153,7 @@ def _read_label(path, case, image_path):
     if unknown:
         listed = ", ".join(f"{value:g}" for value in unknown[:5])
         raise OrgansegError(
-            f"{path}: found label ids {listed}; expected 0 to {NUM_CLASSES - 1}; map them to the seven organs"
+            f"{path}: found label ids {listed}; expected 0 to {NUM_CLASSES - 1}; map them to the organs"
         )
     return voxels.astype(np.uint8)
 
@@ -262,14 +258,12 @@ def find_cases(folder, part="Tr"):
         name = case_name(image)
         label = next((p for e in IMAGE_ENDINGS[:2] if (p := folder / f"labels{part}" / f"{name}{e}").is_file()), None)
         if label is None and part == "Tr":
-            raise OrgansegError(
-                f"{image}: found no labelsTr/{name}.nii.gz; expected a label; add it or move the image to imagesTs"
-            )
+            raise OrgansegError(f"{image}: found no labelsTr/{name}.nii.gz; expected a label; or move it to imagesTs")
         annotated = about.get("annotated_labels", {}).get(name, ORGAN_IDS)
         if not isinstance(annotated, list | tuple) or any(organ not in ORGAN_IDS for organ in annotated):
+            where = f"{folder}/dataset.json"
             raise OrgansegError(
-                f"{folder}/dataset.json: found annotated_labels {annotated!r} of {name}; "
-                "expected a list of ids 1 to 7; correct it"
+                f"{where}: found annotated_labels {annotated!r} of {name}; expected a list of ids 1 to 7"
             )
         found.append(CaseFiles(name, image, label, tuple(annotated), str(about.get("patients", {}).get(name, name))))
     if not found:
@@ -293,9 +287,7 @@ def read_dataset_json(folder):
         message = f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it"
         raise OrgansegError(message) from None
     if ids != {organ.name: organ.id for organ in ORGANS}:
-        raise OrgansegError(
-            f"{path}: found labels {ids}; expected the seven organs in the order of organseg.ORGANS; map the labels"
-        )
+        raise OrgansegError(f"{path}: found labels {ids}; expected those of organseg.ORGANS, in order; map the labels")
     return about
 
 
@@ -330,7 +322,7 @@ def split(cases, test=37, seed=0):
     patients = sorted(set(patient_of.values()))
     if not 0 <= test < len(patients):
         raise OrgansegError(
-            f"found {len(patients)} patients, {test} of them for testing; expected one or more to train on; lower test"
+            f"found {len(patients)} patients, {test} to test on; expected one or more to train on; lower test"
         )
     held_out = set(np.random.default_rng(seed).permutation(patients)[:test].tolist())
     training = [case for case in cases if patient_of[case.name] not in held_out]
