@@ -64,11 +64,19 @@ def test_a_smaller_margin_leaves_seams(network, scan, whole):
     assert np.abs(tiled - whole).max() > 1e-5
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX computes in float64 only with a global switch")
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="TensorFlow has no float64 MaxPool3D; this runs with KERAS_BACKEND=jax"
+)
 def test_tiles_are_exact_in_float64(scan):
-    network = trained_like("float64")
-    whole = predict_probabilities(network, scan.astype(np.float64), tile_depth=DEPTH)
-    tiled = predict_probabilities(network, scan.astype(np.float64), tile_depth=24)
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    try:
+        network = trained_like("float64")
+        whole = predict_probabilities(network, scan.astype(np.float64), tile_depth=DEPTH)
+        tiled = predict_probabilities(network, scan.astype(np.float64), tile_depth=24)
+    finally:
+        jax.config.update("jax_enable_x64", False)
     assert whole.dtype == np.float64
     assert np.abs(tiled - whole).max() < 1e-13  # what is left is the order of additions
 

@@ -95,7 +95,7 @@ def train(
         bar.update()
         if not np.isfinite(losses[-1]) and profile.precision in ("float32", "mixed_bfloat16"):
             raise OrgansegError(
-                f"found a loss of {losses[-1]} at step {step}; expected a number; lower the learning rate"
+                f"found a loss of {losses[-1]} at step {step}; expected a number; try precision float32 or a lower learning rate"
             )
         if step % profile.validate_every == 0 or step == profile.steps:
             row = {"step": step, "seconds": round(time.monotonic() - began, 1), "loss": float(np.mean(losses))}

@@ -1,0 +1,295 @@
+"""The long measurements, each beside what it must reach, printed with pass or fail: `make figures-check`.
+
+Name some to run only these: `python benchmarks/figures_check.py fast pretrained`. About 45 minutes in all on two cores.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from organseg import load_case, make_phantom, runs
+from organseg.cases import find_cases
+from organseg.errors import OrgansegWarning
+from organseg.geometry import WorkingGrid, normalise, to_file_grid, to_working
+from organseg.metrics import dice
+from organseg.organs import NUM_CLASSES, ORGANS
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+RESULTS = []
+
+
+def check(what, value, passed):
+    """Put one line on record."""
+    RESULTS.append((what, value, passed))
+    print(f"{'pass' if passed else 'FAIL':6}{what}: {value}", flush=True)
+
+
+def organ_dice(cases, predictions):
+    """Mean Dice of each organ over cases (NaN where no case has it)."""
+    rows = [[dice(c.label == o.id, p == o.id) for o in ORGANS] for c, p in zip(cases, predictions, strict=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanmean(rows, axis=0)
+
+
+def told(scores):
+    return (
+        f"mean {np.nanmean(scores):.3f} ("
+        + ", ".join(f"{o.name} {s:.2f}" for o, s in zip(ORGANS, scores, strict=True))
+        + ")"
+    )
+
+
+def predicted(run, cases, **options):
+    from organseg.inference import predict
+
+    return [predict(run.network, case, run.grid, **options) for case in cases]
+
+
+def ceiling(cases, grid):
+    """The truth down to the working grid and back: what a perfect network would score."""
+    back = []
+    for case in cases:
+        working = to_working(case, grid)
+        one_hot = np.eye(NUM_CLASSES, dtype=np.float32)[working.label]
+        back.append(to_file_grid(one_hot, working.affine, case.image.shape, case.affine))
+    return organ_dice(cases, back)
+
+
+def hu_classifier(training, cases):
+    """Every voxel gets the class that is likeliest for its HU (bins of 4 HU) when all classes are equally frequent."""
+    counts = np.zeros((NUM_CLASSES, 512))
+    for case in training:
+        np.add.at(counts, (case.label.ravel(), hu_bin(case.image).ravel()), 1)
+    likeliest = (counts / counts.sum(axis=1, keepdims=True)).argmax(axis=0)
+    majority = counts.argmax(axis=0)
+    both = [organ_dice(cases, [classes[hu_bin(case.image)] for case in cases]) for classes in (likeliest, majority)]
+    return max(both, key=np.nanmean)
+
+
+def hu_bin(image):
+    return np.clip((image + 1024) // 4, 0, 511).astype(int)
+
+
+def mean_atlas(training, cases):
+    """Every voxel gets the class that most training phantoms have at this place of the scan."""
+    frequency = np.stack([sum(case.label == c for case in training) for c in range(NUM_CLASSES)])
+    return organ_dice(cases, [frequency.argmax(axis=0)] * len(cases))
+
+
+def baselines(name, training, cases, grid):
+    for baseline, scores in (("HU alone", hu_classifier(training, cases)), ("mean atlas", mean_atlas(training, cases))):
+        check(f"{name}: {baseline}, mean Dice below 0.45", told(scores), np.nanmean(scores) < 0.45)
+    print(f"      {name}: resolution ceiling: {told(ceiling(cases, grid))}", flush=True)
+
+
+def fast():
+    """`fast` training on 12 phantoms, 4 held out."""
+    from organseg.training import train
+
+    cases = [make_phantom(seed, (64, 64, 64)) for seed in range(16)]
+    run, history = train(cases[:12], None, "fast", cases[12:], progress=False)
+    scores = organ_dice(cases[12:], predicted(run, cases[12:]))
+    check("fast: training, at most 120 s", f"{history[-1]['seconds']:.0f} s", history[-1]["seconds"] <= 120)
+    check("fast: mean Dice 0.60", told(scores), np.nanmean(scores) >= 0.60)
+    check("fast: liver and spleen 0.85", f"liver {scores[2]:.3f}, spleen {scores[3]:.3f}", min(scores[2:4]) >= 0.85)
+    baselines("fast", cases[:12], cases[12:], run.grid)
+
+
+def pretrained():
+    """The weights that come with the package, on eight phantoms of seeds never trained on."""
+    shape = (96, 96, 112)
+    run = runs.load_run("pretrained")
+    cases = [make_phantom(seed, shape) for seed in range(3000, 3008)]
+    scores = organ_dice(cases, predicted(run, cases))
+    check("pretrained: mean Dice 0.85", told(scores), np.nanmean(scores) >= 0.85)
+    check("pretrained: no organ under 0.70", f"lowest {np.nanmin(scores):.3f}", np.nanmin(scores) >= 0.70)
+    size = sum(path.stat().st_size for path in runs.PRETRAINED.iterdir()) / 1e6
+    check("pretrained: at most 5 MB", f"{size:.2f} MB", size <= 5)
+    full, half = (predicted(run, cases[:2], precision=p) for p in ("float32", "mixed_bfloat16"))
+    same = np.mean([np.mean(a == b) for a, b in zip(full, half, strict=True)])
+    agree = organ_dice([type(c)(c.image, f, c.affine, c.name) for c, f in zip(cases, full, strict=False)], half)
+    check("pretrained: bfloat16 labels as float32 ones", f"{same:.4%} of the voxels; Dice {told(agree)}", same > 0.995)
+    baselines("pretrained", [make_phantom(seed, shape) for seed in range(12)], cases, run.grid)
+
+
+ONE_CASE = """
+import resource, sys, time
+import numpy as np
+from organseg.inference import in_precision, predict_probabilities
+from organseg.networks import unet
+depth, precision = int(sys.argv[1]), sys.argv[2]
+network = in_precision(unet(), precision)
+image = np.random.default_rng(0).random((128, 128, depth), dtype=np.float32)
+began = time.monotonic()
+probabilities = predict_probabilities(network, image)
+seconds = time.monotonic() - began
+assert probabilities.shape == (128, 128, depth, 8) and np.isfinite(probabilities).all()
+print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+def one_case(depth, precision):
+    """Seconds and peak memory (GB) of a prediction by the 19 M network, in a process of its own."""
+    command = [sys.executable, "-c", ONE_CASE, str(depth), precision]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return map(float, done.stdout.split())
+
+
+def full_size():
+    """The 19 M network on a 128×128×160 case."""
+    for precision, limit in (("float32", 60), ("mixed_bfloat16", 30)):
+        seconds, memory = one_case(160, precision)
+        check(f"19 M, 128×128×160, {precision}: under {limit} s", f"{seconds:.1f} s", seconds < limit)
+        check(f"19 M, 128×128×160, {precision}: under 8 GB", f"{memory:.1f} GB", memory < 8)
+
+
+def long_scan():
+    """The same on 128×128×640: the memory budget is kept."""
+    for precision in ("float32", "mixed_bfloat16"):
+        seconds, memory = one_case(640, precision)
+        check(f"19 M, 128×128×640, {precision}: under 8 GB", f"{memory:.1f} GB in {seconds:.0f} s", memory < 8)
+
+
+def real_ct():
+    """Ten CPU minutes of training on the labelled real cases, scored on one of them: can it learn real CT at all?"""
+    from organseg.training import shorter, train
+
+    files = find_cases(SHARED / "real_ct")
+    # The voxels of most of these scans are 3 mm and finer; 4 mm lets a crop of 48 see half an abdomen.
+    profile = shorter("fast", crop_size=48, spacing=4.0, steps=700, validate_every=350)
+    cases = [file.load() for file in files]
+    run, history = train(cases, None, profile, (), progress=False)
+    example = [case for case in cases if case.name == "totalseg_example"]
+    scores = organ_dice(example, predicted(run, example))
+    minutes = history[-1]["seconds"] / 60
+    check("real CT: trained at most ten minutes", f"{minutes:.1f} minutes", minutes <= 10)
+    check("real CT: liver 0.80 on totalseg_example (trained on it)", told(scores), scores[2] >= 0.80)
+
+
+AWKWARD = ("niivue_CT_AVM.nii.gz", "niivue_CT_pitch.nii.gz", "niivue_shear.nii.gz", "totalseg_example_ct_sm.nii.gz",
+           "nibabel_anatomical.nii", "totalseg_example_mr_sm.nii.gz")  # fmt: skip
+
+
+def grids():
+    """`organseg predict pretrained` on real and awkward files: labels on their own grid."""
+    files = [
+        SHARED / "real_ct" / "imagesTs" / "crlm_1004_0000.nii.gz",
+        *(SHARED / "awkward" / name for name in AWKWARD),
+    ]
+    out = Path("results") / "awkward"
+    for file in files:
+        command = [
+            sys.executable,
+            "-m",
+            "organseg",
+            "predict",
+            "pretrained",
+            str(file),
+            "--out",
+            str(out),
+            "--overwrite",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+        case = load_case(file)
+        try:
+            label = load_case(out / f"{case.name}.nii.gz")
+            same = label.image.shape == case.image.shape and np.allclose(label.affine, case.affine, atol=1e-3)
+        except ValueError:
+            same = False
+        check(f"predict {case.name}: on its own grid", f"exit {done.returncode}, {case.image.shape} {case.axes}", same)
+
+
+def speed():
+    """A warp, phantoms, and training steps with real against ready-made input."""
+    import itertools
+
+    from organseg.augmentation import apply_warp, draw_warp
+    from organseg.sampling import CropSampler, prefetch
+    from organseg.training import compiled, shorter
+
+    rng = np.random.default_rng(0)
+    image, label = rng.random((128, 128, 160), dtype=np.float32), rng.integers(0, 8, (128, 128, 160), dtype=np.uint8)
+    seconds = median_time(lambda: apply_warp(draw_warp(rng, (64,) * 3), image, label, (30, 30, 40), (64,) * 3), 15)
+    check("warp of a 64³ crop, image and label: at most 60 ms", f"{1000 * seconds:.0f} ms", seconds <= 0.06)
+    for shape, limit in (((64, 64, 64), 0.5), ((128, 128, 160), 5)):
+        seconds = median_time(lambda shape=shape: make_phantom(7, shape), 5)
+        check(f"phantom of {'×'.join(map(str, shape))}: at most {limit} s", f"{seconds:.2f} s", seconds <= limit)
+
+    cases = [to_working(make_phantom(seed, (64, 64, 64)), WorkingGrid((6.0,) * 3)) for seed in range(4)]
+    wide = shorter("fast", crop_size=64, base_filters=32, spacing=3.0)
+    for name, profile, steps, limit in (("fast", shorter("fast"), 24, 1.10), ("full width", wide, 3, 1.02)):
+        sampler = CropSampler(cases, profile.crop_size, organ_share=0.5, paper_voxels=(0.5,) * 3)
+        segmenter = compiled(runs.build({"network": "unet", "base_filters": profile.base_filters}), profile)
+        ready = sampler.batch(0)
+
+        def steps_on(batches, segmenter=segmenter):
+            times = []
+            for images, labels, annotated in batches:
+                segmenter.train_on_batch(images, (labels, annotated))
+                times.append(time.perf_counter())
+            return np.diff(times)
+
+        steps_on([ready] * 2)  # compile
+        real, made = [], []
+        for repeat in range(2):  # side by side, since machines are noisy
+            real += list(steps_on(prefetch(sampler, repeat * steps, (repeat + 1) * steps)))
+            made += list(steps_on(itertools.repeat(ready, steps)))
+        ratio = np.median(real) / np.median(made)
+        check(f"step with real / ready-made input, {name}: at most {limit}", f"{ratio:.3f}", ratio <= limit)
+
+
+def median_time(function, times):
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
+def course():
+    """`make course` into an empty folder, the environment being there."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        done = subprocess.run(
+            ["make", "course", f"RESULTS={folder}/results"], capture_output=True, text=True, env=os.environ
+        )
+        minutes = (time.monotonic() - began) / 60
+        check(
+            "make course: at most 6 minutes",
+            f"{minutes:.1f} minutes, exit {done.returncode}",
+            minutes <= 6 and not done.returncode,
+        )
+
+
+MEASUREMENTS = (fast, pretrained, full_size, long_scan, real_ct, grids, speed, course)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    names = {function.__name__: function for function in MEASUREMENTS}
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all by default")
+    chosen = parser.parse_args().names or list(names)
+    if unknown := set(chosen) - set(names):
+        parser.error(f"found {', '.join(sorted(unknown))}; expected some of {', '.join(names)}")
+    warnings.simplefilter("ignore", OrgansegWarning)
+    for name in chosen:
+        if name in ("real_ct", "grids") and not SHARED.is_dir():
+            print(f"skip  {name}: no folder {SHARED}", flush=True)
+            continue
+        names[name]()
+    failed = sum(not passed for _, _, passed in RESULTS)
+    print(f"\n{len(RESULTS) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The command line on real files: the main job end to end, every awkward file, one-line errors that leave nothing behind."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+
+from organseg import runs
+from organseg.__main__ import main
+from organseg.cases import read_volume, save_image, save_label, write_dataset_json
+from organseg.geometry import WorkingGrid
+
+LEGAL = {  # file: what the warning about it says, or None
+    "niivue_CT_AVM.nii.gz": "not|lowest value 0",
+    "niivue_CT_pitch.nii.gz": "axes turned 16.5",
+    "niivue_shear.nii.gz": "rounded to 8 bits",
+    "totalseg_example_ct_sm.nii.gz": None,
+    "nibabel_anatomical.nii": "highest value 30393",
+    "totalseg_example_mr_sm.nii.gz": "another modality",
+}
+ILLEGAL = {  # file: what the error says
+    "hpb_92byte.nii.gz": "not a gzip file",
+    "lfs_pointer_named.nii.gz": "not a gzip file",
+    "totalseg_test_17bytes.nii.gz": "not a gzip file",
+    "nibabel_analyze.hdr": "are missing",
+    "nibabel_nifti1.hdr": "are missing",
+    "nibabel_example4d.nii.gz": "4-D series",
+    "nibabel_example_nifti2.nii.gz": "4-D series",
+    "nibabel_functional.nii": "4-D series",
+    "niivue_pcasl.nii.gz": "4-D series",
+    "nibabel_row_major.dconn.nii": "Cifti2Image",
+    "niivue_complex.nii.gz": "complex64",
+    "niivue_ct_perfusion.nii.gz": "RGB",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder with an untrained, tiny network: what is tested is where its answers end up."""
+    folder = tmp_path_factory.mktemp("run")
+    architecture = {"network": "unet", "num_classes": 8, "base_filters": 1, "levels": 4}
+    runs.save_settings(folder, runs.describe(architecture, WorkingGrid((6.0, 6.0, 6.0)), trained_on=["phantom_0000"]))
+    runs.save_weights(runs.build(architecture), folder)
+    return folder
+
+
+def fails(arguments, capfd):
+    """Run a command that must fail: exit status 2 and one line on standard error, which is returned."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("warning: ")]
+    assert stop.value.code == 2
+    assert len(lines) == 1 and lines[0].startswith("organseg: ") and "Traceback" not in lines[0]
+    return lines[0]
+
+
+def test_from_phantoms_to_a_table(tmp_path, capfd):
+    data, out = tmp_path / "data", tmp_path / "run"
+    phantoms = ["phantom", str(data), "--cases", "4", "--seed", "5", "--shape", "32", "32", "32"]
+    main(phantoms)
+    main(phantoms)
+    assert "skipped 4" in capfd.readouterr().out
+    train = ["train", str(data), "--out", str(out), "--profile", "lesson", "--test", "1", "--steps", "2"]
+    main(train)
+    assert "50% of them centred on an organ" in capfd.readouterr().out
+    assert "--resume" in fails(train, capfd)
+    main([*train, "--resume"])
+    held_out = json.loads((out / "run.json").read_text())["held_out"]
+    predict = ["predict", str(out), str(data), "--out", str(tmp_path / "predictions")]
+    main(predict)
+    assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
+        f"{held_out[0]}.nii.gz",
+        f"{held_out[0]}.png",
+    ]
+    main(predict)
+    assert "skipped (--overwrite" in capfd.readouterr().out
+    main(["evaluate", str(data), str(tmp_path / "predictions"), "--out", str(tmp_path / "table.csv")])
+    printed = capfd.readouterr().out
+    assert "Total Avg." in printed and "1 cases" in printed
+    rows = (tmp_path / "table.csv").read_text().splitlines()
+    assert len(rows) == 1 + 7 and (tmp_path / f"table_{held_out[0]}.png").stat().st_size > 10_000
+
+
+def test_evaluate_gives_full_marks_to_the_truth_and_skips_what_was_not_annotated(shared, tmp_path, capfd):
+    labels = shared / "data" / "real_ct"
+    main(["evaluate", str(labels), str(labels / "labelsTr"), "--out", str(tmp_path / "table.csv")])
+    rows = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]
+    assert {float(row[2]) for row in rows if row[2]} == {1.0}
+    assert [row[1] for row in rows if row[0] == "dcmqi_3slice"] == ["liver"]
+    assert "vein" not in [row[1] for row in rows if row[0] == "amos_0001_slab"]
+    assert all(row[2] == "" for row in rows if row[0] == "totalseg_s0003")  # absent everywhere: not counted
+
+
+@pytest.mark.parametrize("name", LEGAL)
+def test_legal_but_awkward_files_are_predicted_on_their_own_grid(run, shared, tmp_path, capfd, name):
+    path = shared / "data" / "awkward" / name
+    main(["predict", str(run), str(path), "--out", str(tmp_path)])
+    voxels, affine = read_volume(path)
+    label, label_affine = read_volume(tmp_path / f"{name.split('.')[0]}.nii.gz")
+    assert label.shape == voxels.shape and label.dtype == np.uint8
+    assert label_affine == pytest.approx(affine, abs=1e-3)
+    assert (tmp_path / f"{name.split('.')[0]}.png").is_file()
+    warned = capfd.readouterr().err
+    assert LEGAL[name] is None or any(words in warned for words in LEGAL[name].split("|"))
+
+
+def test_a_head_and_a_ct_with_padding_are_predicted_on_their_own_grid(run, shared, tmp_path):
+    for name in ("imagesTr/totalseg_s0003_0000.nii.gz", "imagesTs/crlm_1004_0000.nii.gz"):
+        path = shared / "data" / "real_ct" / name
+        main(["predict", str(run), str(path), "--out", str(tmp_path)])
+        label, affine = read_volume(tmp_path / path.name.replace("_0000", ""))
+        assert label.shape == nibabel.load(path).shape
+        assert affine == pytest.approx(nibabel.load(path).affine, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ILLEGAL)
+def test_files_that_are_no_ct_end_in_one_line_and_nothing_is_written(run, shared, tmp_path, capfd, name):
+    path = shared / "data" / "awkward" / name
+    line = fails(["predict", run, path, "--out", tmp_path / "out"], capfd)
+    assert ILLEGAL[name] in line and name in line
+    assert not (tmp_path / "out").exists()
+    assert ILLEGAL[name] in fails(["info", path], capfd)
+
+
+def test_an_image_without_a_finite_voxel_or_a_file_is_refused(run, tmp_path, capfd):
+    nibabel.save(nibabel.Nifti1Image(np.full((9, 9, 9), np.nan, np.float32), np.eye(4)), tmp_path / "nan.nii.gz")
+    assert "no finite voxel" in fails(["predict", run, tmp_path / "nan.nii.gz", "--out", tmp_path / "out"], capfd)
+    assert "no such file" in fails(["predict", run, tmp_path / "gone.nii.gz", "--out", tmp_path / "out"], capfd)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_one_bad_file_still_predicts_the_others(run, shared, tmp_path, capfd):
+    (tmp_path / "in").mkdir()
+    for name in ("hpb_92byte.nii.gz", "totalseg_example_ct_sm.nii.gz"):
+        shutil.copy(shared / "data" / "awkward" / name, tmp_path / "in" / name)
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(run), str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2 and "1 of 2 images" in capfd.readouterr().err
+    assert (tmp_path / "out" / "totalseg_example_ct_sm.nii.gz").is_file()
+
+
+def data_folder(path, labels, affine=None):
+    for i, label in enumerate(labels):
+        save_image(np.full((16, 16, 16), -100.0), np.eye(4), path / "imagesTr" / f"c{i}_0000.nii.gz")
+        save_label(label, np.eye(4) if affine is None else affine, path / "labelsTr" / f"c{i}.nii.gz")
+    write_dataset_json(path, "test", {f"c{i}": range(1, 8) for i in range(len(labels))})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("labels", "affine", "words"),
+    [
+        ([np.zeros((16, 16, 15))] * 3, None, "on another grid"),
+        ([np.zeros((16, 16, 16))] * 3, np.diag([1, 1, 2, 1.0]), "on another grid"),
+        ([np.full((16, 16, 16), 9)] * 3, None, "label ids 9"),
+        ([np.zeros((16, 16, 16))] * 2, None, "found 2 patients"),
+    ],
+)
+def test_unusable_training_data_is_refused_before_anything_is_written(tmp_path, capfd, labels, affine, words):
+    data = data_folder(tmp_path / "data", labels, affine)
+    assert words in fails(["train", data, "--out", tmp_path / "run", "--profile", "lesson"], capfd)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_another_architecture_is_refused(run, shared, tmp_path, capfd):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    settings = json.loads((other / "run.json").read_text())
+    settings["architecture"]["base_filters"] = 2
+    (other / "run.json").write_text(json.dumps(settings))
+    image = shared / "data" / "awkward" / "totalseg_example_ct_sm.nii.gz"
+    assert "another architecture" in fails(["predict", other, image, "--out", tmp_path / "out"], capfd)
+    assert "no run.json" in fails(["predict", tmp_path, image, "--out", tmp_path / "out"], capfd)
+
+
+def test_a_prediction_on_another_grid_is_not_scored(tmp_path, capfd):
+    data = data_folder(tmp_path / "data", [np.ones((16, 16, 16))])
+    save_label(np.ones((16, 16, 15)), np.eye(4), tmp_path / "out" / "c0.nii.gz")
+    assert "another grid" in fails(["evaluate", data, tmp_path / "out"], capfd)
+    save_label(np.ones((16, 16, 16)), np.eye(4), tmp_path / "labels" / "another_case.nii.gz")
+    assert "no label for any" in fails(["evaluate", tmp_path / "labels", tmp_path / "out"], capfd)
+
+
+def test_info_tells_what_a_file_holds(shared, capfd):
+    main(["info", str(shared / "data" / "real_ct" / "imagesTs" / "crlm_1004_0000.nii.gz")])
+    printed = capfd.readouterr().out
+    assert "512×512×41" in printed and "LPS" in printed and "-3024" in printed and "padding" in printed
+
+
+def test_pretrained_weights_come_with_the_package():
+    pretrained = runs.load_run("pretrained")
+    assert pretrained.network.count_params() < 1_300_000
+    assert sum(p.stat().st_size for p in runs.PRETRAINED.iterdir()) <= 5_000_000
+    assert not set(pretrained.settings["trained_on"]) & {f"phantom_{seed:04d}" for seed in range(1000)}
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_importing_organseg_imports_no_other_backend_and_says_nothing(backend):
+    code = (
+        "import sys, organseg; assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules); from organseg import unet, train; "
+        f"others = {{'tensorflow', 'jax', 'torch'}} - {{'{backend}'}}; assert '{backend}' in sys.modules; "
+        "assert 'jax' == '" + backend + "' or 'tensorflow' in sys.modules; "
+        "assert '" + backend + "' != 'jax' or 'tensorflow' not in sys.modules, 'TensorFlow was imported'"
+    )
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"KERAS_BACKEND": backend},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
