@@ -34,11 +34,11 @@ help: ## list the targets
 
 course: $(READY) ## make phantom cases, train, predict, score; says where the results are
 	$(ORGANSEG) phantom $(RESULTS)/data --cases $(CASES) --seed $(SEED)
-	$(ORGANSEG) train $(RESULTS)/data --out $(RESULTS)/run --profile fast --test 4
+	$(ORGANSEG) train $(RESULTS)/data --out $(RESULTS)/run --profile fast --test 4 $(if $(wildcard $(RESULTS)/run/run.json),--resume)
 	$(ORGANSEG) predict $(RESULTS)/run $(RESULTS)/data --out $(RESULTS)/predictions
 	$(ORGANSEG) evaluate $(RESULTS)/data $(RESULTS)/predictions --out $(RESULTS)/table.csv
-	@echo "The results are in $(RESULTS)/: cases in data/, the trained network in run/, predicted labels in"
-	@echo "predictions/, Dice scores in table.csv."
+	@echo "The results are in $(RESULTS)/: cases in data/, the trained network and its curves in run/, predicted labels and"
+	@echo "pictures in predictions/, scores in table.csv, and pictures of prediction beside truth in table_CASE.png."
 
 test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX
 	$(PY) $(PYTEST)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from organseg import load_case, make_phantom, runs
-from organseg.cases import find_cases
 from organseg.errors import OrgansegWarning
-from organseg.geometry import WorkingGrid, normalise, to_file_grid, to_working
+from organseg.folders import find_cases
+from organseg.geometry import WorkingGrid, to_file_grid, to_working
 from organseg.metrics import dice
 from organseg.organs import NUM_CLASSES, ORGANS
 

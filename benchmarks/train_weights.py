@@ -1,7 +1,7 @@
 """Train the weights that come with the package (lib/organseg/weights/), on phantoms only: `make weights`.
 
-About an hour on two CPU cores; interrupted, it goes on from its last checkpoint. The seeds used here (1000 and up) are never
-used to score them: the eight phantoms of `make figures-check` have other ones.
+About an hour on two CPU cores; interrupted, it goes on from its last checkpoint. The seeds used here (1000 and up) are
+never used to score them: the eight phantoms of `make figures-check` have other ones.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Break ten behaviours, one at a time, in a copy of the library, and show that each turns a named test red: `make mutants`."""
+"""Break ten behaviours, one at a time, and show that each turns a named test red: `make mutants`."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         "half-voxel shift on the way back", "geometry.py",
         "back = np.linalg.inv(working_affine) @ affine",
-        "back = np.array([[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]) @ np.linalg.inv(working_affine) @ affine",
+        "back = np.array([[1, 0, 0, 0.5], *np.eye(4)[1:]]) @ np.linalg.inv(working_affine) @ affine",
         "test_inference.py::test_labels_lie_on_the_files_own_grid_whatever_its_axes",
     ),
 )  # fmt: skip

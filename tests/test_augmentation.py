@@ -1,4 +1,4 @@
-"""The warp of a crop, held against SimpleITK (shared/reference/vectors.json), SciPy's rotations and formulas by hand."""
+"""A crop's warp, held against SimpleITK (shared/reference/vectors.json), SciPy's rotations and formulas by hand."""
 
 import numpy as np
 import pytest

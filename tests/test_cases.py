@@ -11,19 +11,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from organseg.cases import (
-    CaseFiles,
-    case_name,
-    find_cases,
-    load_case,
-    read_dataset_json,
-    save_image,
-    save_label,
-    split,
-    whole_file,
-    write_dataset_json,
-)
+from organseg.cases import case_name, load_case, save_image, save_label, whole_file
 from organseg.errors import OrgansegError, OrgansegWarning
+from organseg.folders import CaseFiles, find_cases, read_dataset_json, split, write_dataset_json
 from organseg.organs import ORGAN_IDS, ORGANS
 
 LEGAL = {  # shape and axes

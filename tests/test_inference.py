@@ -149,7 +149,7 @@ def test_another_precision_keeps_weights_and_nearly_all_labels(network, scan, wh
 
 
 def marker_network():
-    """A network of fixed weights that calls a voxel liver (3) where it is brighter than 0.8, and background elsewhere."""
+    """A network that calls a voxel liver (3) where it is brighter than 0.8, and background elsewhere."""
     network = keras.Sequential([keras.Input((None, None, None, 1)), keras.layers.Conv3D(8, 1), keras.layers.Softmax()])
     weights, bias = np.zeros((1, 1, 1, 1, 8), np.float32), np.full(8, -100, np.float32)
     weights[..., 3], bias[3], bias[0] = 40, -32, 0

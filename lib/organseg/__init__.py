@@ -1,7 +1,8 @@
 """organseg: from CNNs to the 3D U-Net of Roth et al. 2018 for multi-organ CT segmentation.
 
-The rooms, in the order in which a scan walks through them: `cases`, `geometry`, `phantom`, `sampling`, `augmentation`,
-`networks`, `losses`, `training`, `inference`, `metrics`, `viewing`. The names below are the public ones.
+The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
+`augmentation`, `networks`, `losses`, `training`, `inference`, `metrics`, `viewing`. The names below are the public
+ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """
@@ -18,9 +19,10 @@ __version__ = "0.1.0"
 
 # Names are imported when they are first used, so that reading a NIfTI file does not wait for a deep-learning framework.
 _ROOMS = {
-    "cases": ("Case", "CaseFiles", "find_cases", "load_case", "save_image", "save_label", "split", "write_dataset_json"),
+    "cases": ("Case", "load_case", "save_image", "save_label"),
+    "folders": ("CaseFiles", "find_cases", "split", "write_dataset_json"),
     "errors": ("OrgansegError", "OrgansegWarning"),
-    "geometry": ("WorkingGrid", "choose_grid", "half_resolution", "normalise", "to_canonical", "to_file_grid", "to_working"),
+    "geometry": ("WorkingGrid", "choose_grid", "half_resolution", "normalise", "to_file_grid", "to_working"),
     "phantom": ("BODY_LEVELS", "make_phantom"),
     "organs": ("BACKGROUND", "NUM_CLASSES", "ORGANS", "ORGAN_IDS", "ORGAN_NAMES", "Organ"),
     "augmentation": ("Warp", "apply_warp", "draw_warp", "no_warp"),

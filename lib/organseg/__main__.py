@@ -7,18 +7,9 @@ import warnings
 from pathlib import Path
 
 import organseg
-from organseg.cases import (
-    IMAGE_ENDINGS,
-    case_name,
-    find_cases,
-    load_case,
-    read_dataset_json,
-    save_image,
-    save_label,
-    split,
-    write_dataset_json,
-)
+from organseg.cases import IMAGE_ENDINGS, case_name, load_case, save_image, save_label
 from organseg.errors import OrgansegError, OrgansegWarning
+from organseg.folders import find_cases, read_dataset_json, split, write_dataset_json
 
 
 def main(arguments=None):
@@ -31,11 +22,7 @@ def main(arguments=None):
     except OrgansegError as error:
         sys.exit(_fail(str(error)))
     except (OSError, MemoryError) as error:
-        sys.exit(
-            _fail(
-                f"{' '.join(str(error).split()) or type(error).__name__}; check the path, its permissions and the space left"
-            )
-        )
+        sys.exit(_fail(f"{' '.join(str(error).split()) or type(error).__name__}; check the path and the space left"))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -207,13 +194,11 @@ def info(options):
     import numpy as np
 
     values = case.image[np.isfinite(case.image)]
-    low, middle, high = np.percentile(values, (1, 50, 99))
+    low, high = np.percentile(values, (1, 99))
     print(f"{case.name}: {'×'.join(map(str, case.image.shape))} voxels")
     print(f"spacing  {' × '.join(f'{s:.3g}' for s in case.spacing)} mm")
     print(f"axes     {case.axes}" + (f", turned by {tilt(case):.1f}°" if tilt(case) > 0.1 else ""))
-    print(
-        f"values   {values.min():g} to {values.max():g} HU; 1 % below {low:g}, half below {middle:g}, 1 % above {high:g}"
-    )
+    print(f"values   {values.min():g} to {values.max():g} HU; 1 % below {low:g}, 1 % above {high:g}")
     found = doubts(case)
     print("\n".join(f"look at  {line}" for line in found) if found else "nothing looks wrong")
 

@@ -1,12 +1,13 @@
 """Augmentation (II.B): a smooth B-spline deformation, a rotation and a translation of a crop, in one resampling.
 
-`draw_warp` draws the numbers and `apply_warp` carries them out, so that tests and pictures can fix them. A warp is computed
-for the crop's own voxels only: for each of them, where in the scan it is read. Image and label are then read once each, the
-image linearly and the label at the nearest voxel; outside the scan there is air and background, never a smeared edge.
+`draw_warp` draws the numbers and `apply_warp` carries them out, so that tests and pictures can fix them. A warp is
+computed for the crop's own voxels only: for each of them, where in the scan it is read. Image and label are then read
+once each, the image linearly and the label at the nearest voxel; outside the scan there is air and background, never a
+smeared edge.
 
 Displacement of a cubic B-spline on control points c with spacing s (one row of points lies before the crop):
-d(x) = Σ_ijk c_ijk B(x/s - i + 1) B(y/s - j + 1) B(z/s - k + 1). B never exceeds 2/3 and neighbours partly cancel, so control
-points within ±4 move voxels by 0.7–0.8 RMS per component; a field folds only beyond about 0.4 s.
+d(x) = Σ_ijk c_ijk B(x/s - i + 1) B(y/s - j + 1) B(z/s - k + 1). B never exceeds 2/3 and neighbours partly cancel, so
+control points within ±4 move voxels by 0.7–0.8 RMS per component; a field folds only beyond about 0.4 s.
 """
 
 from dataclasses import dataclass
@@ -93,8 +94,8 @@ def warp_coordinates(warp, corner, shape, voxel_size=(1.0, 1.0, 1.0)):
     size = np.asarray(voxel_size, dtype=float)
     linear = linear * size / size[:, None]  # voxels -> mm, rotate, mm -> voxels
     centre = (np.asarray(shape) - 1) / 2
-    # Rotating about the centre moves voxel x to centre + R(x - centre). Written as a change of x, so that a warp of zeros
-    # adds exact zeros to exact indices and reads the very values of the scan.
+    # Rotating about the centre moves voxel x to centre + R(x - centre). Written as a change of x, so that a warp of
+    # zeros adds exact zeros to exact indices and reads the very values of the scan.
     change = linear - np.eye(3)
     offset = np.asarray(corner, dtype=float) + warp.translation - change @ centre
     for axis in range(3):
@@ -110,7 +111,8 @@ def displacement(control_points, control_spacing, positions):
     ----------
     control_points : (3, i, j, k)
     control_spacing : (3,) voxels
-    positions : three 1-D arrays, the lattice's places along x, y and z in voxels; control point 0 lies one spacing before 0
+    positions : three 1-D arrays, the lattice's places along x, y and z in voxels; control point 0 lies one spacing
+        before 0
 
     Returns
     -------

@@ -1,9 +1,10 @@
 """Prediction (II.A, end): the network covers the whole xy plane of a scan, and tiles follow each other along z.
 
-Tiling here is exact. With zero-padded convolutions and batch normalisation in inference mode, an output voxel depends on no
-input farther away than the network's reach: 44 to 51 voxels for the four-level U-Net, depending on the voxel's position,
-and 46 at positions that are multiples of 8. Tiles start at multiples of 8 and see a margin of 48 slices on both sides, of
-which nothing is kept. So no seams, no blending, and the memory needed depends on a tile's depth, not on the scan's length.
+Tiling here is exact. With zero-padded convolutions and batch normalisation in inference mode, an output voxel depends
+on no input farther away than the network's reach: 44 to 51 voxels for the four-level U-Net, depending on the voxel's
+position, and 46 at positions that are multiples of 8. Tiles start at multiples of 8 and see a margin of 48 slices on
+both sides, of which nothing is kept. So no seams, no blending, and the memory needed depends on a tile's depth, not on
+the scan's length.
 """
 
 import numpy as np
@@ -83,7 +84,7 @@ def tiles(depth, tile_depth, margin=MARGIN):
 
 
 def affordable_depth(network, shape, margin=MARGIN, budget=None):
-    """The deepest tile (slices kept) whose activations fit into the budget, by default min(8 GB, half the free memory)."""
+    """The deepest tile (slices kept) that fits into the budget, by default min(8 GB, half the free memory)."""
     if budget is None:
         budget = min(MEMORY_BUDGET, psutil.virtual_memory().available / 2)
     slices = int(budget // (bytes_per_voxel(network) * shape[0] * shape[1]))
@@ -95,8 +96,8 @@ def affordable_depth(network, shape, margin=MARGIN, budget=None):
 def bytes_per_voxel(network):
     """What a prediction holds in memory at its widest place, per voxel of the input.
 
-    In the U-Net that is the last concatenation: 2 + 4 filters' worth of inputs, the 6 of their concatenation, and the copy
-    in the convolution's own layout. Measured peaks lie at 70–95 % of this figure.
+    In the U-Net that is the last concatenation: 2 + 4 filters' worth of inputs, the 6 of their concatenation, and the
+    copy in the convolution's own layout. Measured peaks lie at 70–95 % of this figure.
     """
     first = next(layer for layer in network.layers if hasattr(layer, "filters"))
     size = 4 if first.compute_dtype == "float32" else 8 if first.compute_dtype == "float64" else 2
@@ -104,7 +105,7 @@ def bytes_per_voxel(network):
 
 
 def fast_precision():
-    """The Keras dtype policy that predicts fastest here: float16 on a GPU, bfloat16 on a CPU that has it, else float32."""
+    """What predicts fastest here: float16 on a GPU, bfloat16 on a CPU that has it, else float32."""
     return "mixed_float16" if has_gpu() else "mixed_bfloat16" if cpu_has_bfloat16() else "float32"
 
 

@@ -1,12 +1,14 @@
 """The soft Dice loss of Roth et al. 2018, equations (1) and (2), its weightings, and images annotated in part.
 
-All functions take labels (batch, x, y[, z]) of class ids and probabilities (batch, x, y[, z], class), and sum in float32:
-a sum over 64³ voxels overflows float16. They are written in keras.ops, so they run and differentiate on every backend.
+All functions take labels (batch, x, y[, z]) of class ids and probabilities (batch, x, y[, z], class), and sum in
+float32: a sum over 64³ voxels overflows float16. They are written in keras.ops, so they run and differentiate on every
+backend.
 
 References
 ----------
 [22] Milletari et al., "V-Net", 3DV 2016: the differentiable Dice coefficient.
-[39] Shen et al., "On the influence of Dice loss function in multi-class organ segmentation", MI2017-51: `volume_weights`.
+[39] Shen et al., "On the influence of Dice loss function in multi-class organ segmentation", MI2017-51:
+    `volume_weights`.
 [40] Sudre et al., "Generalised Dice overlap as a deep learning loss function", DLMIA 2017: `generalised_dice_loss`.
 """
 
@@ -20,9 +22,9 @@ TINY = 1e-7  # keeps 0/0 out of classes that are neither true nor predicted anyw
 def dice_loss(labels, probabilities, annotated=None, weights=None, batch_sum=False):
     """The total loss, equation (2): the mean over the classes of w_l L_l, between -1 (perfect) and 0 for w_l = 1.
 
-    L_l = -2 Σ p r / (Σ p + Σ r), equation (1). The sums run over one image's voxels ("the current image volume") and the
-    images' losses are averaged; with `batch_sum` they run over all images of the batch, so that a class absent from one
-    crop is scored on the others.
+    L_l = -2 Σ p r / (Σ p + Σ r), equation (1). The sums run over one image's voxels ("the current image volume") and
+    the images' losses are averaged; with `batch_sum` they run over all images of the batch, so that a class absent from
+    one crop is scored on the others.
 
     Parameters
     ----------
@@ -50,8 +52,9 @@ def dice_loss(labels, probabilities, annotated=None, weights=None, batch_sum=Fal
 
 
 def generalised_dice_loss(labels, probabilities, annotated=None):
-    """Generalised Dice [40], per image: -2 Σ_l w_l Σ p r / Σ_l w_l Σ (p + r) with w_l = 1 / (Σ r)², so that a small organ
-    weighs as much as a large one. An absent class gets the largest weight of the classes present.
+    """Generalised Dice [40], per image: -2 Σ_l w_l Σ p r / Σ_l w_l Σ (p + r) with w_l = 1 / (Σ r)².
+
+    So a small organ weighs as much as a large one. An absent class gets the largest weight of the classes present.
 
     Parameters and returns as in `dice_loss`.
     """

@@ -14,8 +14,8 @@ from organseg.organs import NUM_CLASSES
 
 layers = keras.layers
 
-# Keras' default of 0.99 averages over the last hundred steps and more. In a training of a few hundred steps the averages
-# then lag behind the weights, and the network that scored well in training fails at inference.
+# Keras' default of 0.99 averages over the last hundred steps and more. In a training of a few hundred steps the
+# averages then lag behind the weights, and the network that scored well in training fails at inference.
 BATCH_NORM_MOMENTUM = 0.9
 
 

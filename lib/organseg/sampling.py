@@ -37,7 +37,7 @@ class CropSampler:
             self.patients.setdefault(case.patient or case.name, []).append(self._prepare(case, crop_size))
         if len(self.patients) < batch_size:
             raise OrgansegError(
-                f"found {len(self.patients)} patients to train on; expected at least {batch_size}, since each crop of a "
+                f"found {len(self.patients)} patients; expected at least {batch_size}, since each crop of a "
                 "mini-batch comes from another patient; add cases or hold out fewer"
             )
         self.shape = (crop_size,) * 3

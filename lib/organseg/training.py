@@ -1,7 +1,7 @@
 """Training (II.C, II.D): mini-batches of crops from different patients, the Dice loss, Adam.
 
-`train` is the whole of it: bring the cases to the working grid, draw a mini-batch, take a step, and now and then validate,
-write the history and a checkpoint.
+`train` is the whole of it: bring the cases to the working grid, draw a mini-batch, take a step, and now and then
+validate, write the history and a checkpoint.
 """
 
 import csv
@@ -95,7 +95,7 @@ def train(
         bar.update()
         if not np.isfinite(losses[-1]) and profile.precision in ("float32", "mixed_bfloat16"):
             raise OrgansegError(
-                f"found a loss of {losses[-1]} at step {step}; expected a number; try precision float32 or a lower learning rate"
+                f"found a loss of {losses[-1]} at step {step}; expected a number; lower the learning rate"
             )
         if step % profile.validate_every == 0 or step == profile.steps:
             row = {"step": step, "seconds": round(time.monotonic() - began, 1), "loss": float(np.mean(losses))}
@@ -111,7 +111,7 @@ def train(
 
 
 def compiled(network, profile):
-    """The network with its loss and optimiser: Adam at 1e-2 (II.D), whose rate falls along a cosine if the profile says so."""
+    """The network with its loss and optimiser: Adam at 1e-2 (II.D), falling along a cosine if the profile says so."""
     segmenter = Segmenter(network.inputs, network.outputs)
     segmenter.batch_sum = profile.batch_sum
     rate = profile.learning_rate
@@ -125,7 +125,7 @@ def compiled(network, profile):
 
 
 def validate(network, cases):
-    """The Dice loss and the mean Dice per organ on whole cases of the working grid; organs nobody annotated are left out."""
+    """The Dice loss and the mean Dice per organ on whole working-grid cases; unannotated organs are left out."""
     scores, losses = {organ: [] for organ in ORGAN_IDS}, []
     for case in cases:
         probabilities = predict_probabilities(network, normalise(case.image))

@@ -1,0 +1,132 @@
+"""Data folders: where cases lie, which organs each was annotated for, and the split into training and test.
+
+A data folder has the layout of nnU-Net and the Medical Segmentation Decathlon, so the same folder feeds
+nnU-Net or MONAI::
+
+    DATA/dataset.json                    names of the labels, and which organs each case has labels for
+    DATA/imagesTr/CASE_0000.nii.gz       images to train on (0000 is the channel: CT)
+    DATA/labelsTr/CASE.nii.gz            their labels
+    DATA/imagesTs/CASE_0000.nii.gz       images without labels (optional)
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from organseg.cases import IMAGE_ENDINGS, case_name, load_case, whole_file
+from organseg.errors import OrgansegError, OrgansegWarning
+from organseg.organs import ORGAN_IDS, ORGANS
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """Where one case of a data folder lies; `load` reads it."""
+
+    name: str
+    image: Path
+    label: Path | None = None
+    annotated: tuple = ORGAN_IDS
+    patient: str = ""
+
+    def load(self):
+        """Read the case; see `load_case`."""
+        return replace(load_case(self.image, self.label, self.annotated, self.name), patient=self.patient)
+
+
+def find_cases(folder, part="Tr"):
+    """The cases of a data folder, sorted by name.
+
+    Parameters
+    ----------
+    folder : path of a folder with ``imagesTr`` and ``labelsTr`` (and ``imagesTs``, ``labelsTs``)
+    part : 'Tr' or 'Ts'
+
+    Returns
+    -------
+    list of CaseFiles; `label` is None where there is no label file (allowed only in 'Ts')
+    """
+    folder = Path(folder)
+    if not (folder / f"images{part}").is_dir():
+        raise OrgansegError(
+            f"{folder}: found no folder images{part}; expected the nnU-Net layout; see 'organseg phantom'"
+        )
+    about = read_dataset_json(folder)
+    found = []
+    for image in sorted((folder / f"images{part}").iterdir()):
+        if image.name.startswith(".") or not image.name.endswith(("_0000.nii.gz", "_0000.nii")):
+            continue
+        name = case_name(image)
+        label = next((p for e in IMAGE_ENDINGS[:2] if (p := folder / f"labels{part}" / f"{name}{e}").is_file()), None)
+        if label is None and part == "Tr":
+            raise OrgansegError(f"{image}: found no labelsTr/{name}.nii.gz; expected a label; or move it to imagesTs")
+        annotated = about.get("annotated_labels", {}).get(name, ORGAN_IDS)
+        if not isinstance(annotated, list | tuple) or any(organ not in ORGAN_IDS for organ in annotated):
+            where = f"{folder}/dataset.json"
+            raise OrgansegError(
+                f"{where}: found annotated_labels {annotated!r} of {name}; expected a list of ids 1 to 7"
+            )
+        found.append(CaseFiles(name, image, label, tuple(annotated), str(about.get("patients", {}).get(name, name))))
+    if not found:
+        raise OrgansegError(f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images")
+    return found
+
+
+def read_dataset_json(folder):
+    """The dataset.json of a data folder as a dict, after a check that its label ids are those of `ORGANS`."""
+    path = Path(folder) / "dataset.json"
+    if not path.is_file():
+        message = f"{folder}: no dataset.json, so all seven organs count as annotated"
+        warnings.warn(message, OrgansegWarning, stacklevel=2)
+        return {}
+    try:
+        about = json.loads(path.read_text())
+        ids = {name: int(value) for name, value in about["labels"].items() if name != "background"}
+        for optional in ("annotated_labels", "patients"):
+            about.get(optional, {}).items()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it"
+        raise OrgansegError(message) from None
+    if ids != {organ.name: organ.id for organ in ORGANS}:
+        raise OrgansegError(f"{path}: found labels {ids}; expected those of organseg.ORGANS, in order; map the labels")
+    return about
+
+
+def write_dataset_json(folder, name, annotated, description=""):
+    """Write dataset.json for the cases named in `annotated` (a dict: case name to the ids of its annotated organs)."""
+    about = {
+        "name": name,
+        "description": description,
+        "channel_names": {"0": "CT"},
+        "file_ending": ".nii.gz",
+        "labels": {"background": 0} | {organ.name: organ.id for organ in ORGANS},
+        "annotated_labels": {case: list(ids) for case, ids in annotated.items()},
+        "numTraining": len(annotated),
+    }
+    with whole_file(Path(folder) / "dataset.json") as aside:
+        aside.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def split(cases, test=37, seed=0):
+    """A random split by patient, as in section III.B (340 for training, 37 for testing).
+
+    Parameters
+    ----------
+    cases : sequence of CaseFiles (or of anything with a `name`; a `patient` keeps a patient's scans together)
+    test : int, the number of patients to hold out
+
+    Returns
+    -------
+    two lists (training, test), each in the order of `cases`; the same for every order of the input
+    """
+    patient_of = {case.name: getattr(case, "patient", "") or case.name for case in cases}
+    patients = sorted(set(patient_of.values()))
+    if not 0 <= test < len(patients):
+        raise OrgansegError(
+            f"found {len(patients)} patients, {test} to test on; expected one or more to train on; lower test"
+        )
+    held_out = set(np.random.default_rng(seed).permutation(patients)[:test].tolist())
+    training = [case for case in cases if patient_of[case.name] not in held_out]
+    return training, [case for case in cases if patient_of[case.name] in held_out]
