@@ -33,8 +33,9 @@ def phantom(options):
     from organseg.viewing import contact_sheet
 
     folder = Path(options.folder)
+    shape = tuple(options.shape or ((128, 128, 160) if options.sheet else (64, 64, 64)))
     if options.sheet:
-        groups = {"phantoms": (make_phantom(options.seed + i, tuple(options.shape)) for i in range(10))}
+        groups = {"phantoms": (make_phantom(options.seed + i, shape) for i in range(10))}
         for real in options.beside:
             files = _images_of(Path(real), skip=())
             groups[Path(real).name] = (load_case(f.image, f.label, f.annotated, f.name) for f in files[:10])
@@ -48,7 +49,7 @@ def phantom(options):
         if image.is_file() and label.is_file() and not options.overwrite:
             skipped += 1
         else:
-            case = make_phantom(seed, tuple(options.shape))
+            case = make_phantom(seed, shape)
             save_image(case.image, case.affine, image)
             save_label(case.label, case.affine, label)
         annotated[name] = organseg.ORGAN_IDS
@@ -269,7 +270,7 @@ def _parser():
     sub.add_argument("--cases", type=_positive, default=16, help="how many (16)")
     sub.add_argument("--seed", type=int, default=0, help="the first patient (0); the next ones follow")
     sub.add_argument(
-        "--shape", type=_positive, nargs=3, default=(64, 64, 64), metavar=("X", "Y", "Z"), help="voxels (64 64 64)"
+        "--shape", type=_positive, nargs=3, metavar=("X", "Y", "Z"), help="voxels (64 64 64; for the sheet 128 128 160)"
     )
     sub.add_argument("--overwrite", action="store_true", help="write cases again that are there")
     sub.add_argument(
