@@ -163,8 +163,7 @@ def real_ct():
     from organseg.training import shorter, train
 
     files = find_cases(SHARED / "real_ct")
-    # The voxels of most of these scans are 3 mm and finer; 4 mm lets a crop of 48 see half an abdomen.
-    profile = shorter("fast", crop_size=48, spacing=4.0, steps=700, validate_every=350)
+    profile = shorter("fast", spacing=5.0, steps=1000, validate_every=500)
     cases = [file.load() for file in files]
     run, history = train(cases, None, profile, (), progress=False)
     example = [case for case in cases if case.name == "totalseg_example"]
