@@ -116,9 +116,8 @@ def to_file_grid(probabilities, working_affine, shape, affine):
     """
     turn = orientations.io_orientation(affine)  # from the file's axes to RAS
     canonical_shape = [shape[axis] for axis in np.argsort(turn[:, 0])]
-    back = (
-        np.linalg.inv(working_affine) @ affine @ orientations.inv_ornt_aff(turn, shape)
-    )  # RAS file index -> working index
+    # From the file's indices, turned to RAS, to indices of the working grid.
+    back = np.linalg.inv(working_affine) @ affine @ orientations.inv_ornt_aff(turn, shape)
     classes = [np.ascontiguousarray(probabilities[..., c], dtype=np.float32) for c in range(probabilities.shape[-1])]
     boxes = [_box_where_it_can_win(p, len(classes), back, canonical_shape) for p in classes[1:]]
     labels = np.zeros(canonical_shape, np.uint8)
@@ -138,9 +137,8 @@ def to_file_grid(probabilities, working_affine, shape, affine):
             wins = value > best[here]
             best[here][wins] = value[wins]
             winner[here][wins] = c
-    return orientations.apply_orientation(
-        labels, orientations.ornt_transform(orientations.io_orientation(np.eye(4)), turn)
-    )
+    from_ras = orientations.ornt_transform(orientations.io_orientation(np.eye(4)), turn)
+    return orientations.apply_orientation(labels, from_ras)
 
 
 def half_resolution(shape, affine):
