@@ -37,7 +37,7 @@ def halve(source, target):
 
         def copy(name, item):
             if isinstance(item, h5py.Dataset):
-                # Only convolution kernels: batch norm's small variances would lose their digits, and the liver with them.
+                # Only kernels: batch norm's small variances would lose their digits, and the liver with them.
                 data = item[()].astype(np.float16) if item.ndim > 1 else item[()]
                 new.create_dataset(name, data=data, **({"compression": "gzip"} if data.size > 1 else {}))
             else:

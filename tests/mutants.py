@@ -40,7 +40,7 @@ MUTANTS = (
     ),
     Mutant(
         "an axis flipped", "geometry.py",
-        "return orientations.apply_orientation(labels, from_ras)", "return orientations.apply_orientation(labels[::-1], from_ras)",
+        "apply_orientation(labels, from_ras)", "apply_orientation(labels[::-1], from_ras)",
         "test_inference.py::test_labels_lie_on_the_files_own_grid_whatever_its_axes",
     ),
     Mutant(
