@@ -1,6 +1,6 @@
 """The long measurements, each beside what it must reach, printed with pass or fail: `make figures-check`.
 
-Name some to run only these: `python benchmarks/figures_check.py fast pretrained`. About 45 minutes in all on two cores.
+Name some to run only these: `python benchmarks/figures_check.py fast pretrained`.
 """
 
 import argparse

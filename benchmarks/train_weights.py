@@ -1,7 +1,7 @@
 """Train the weights that come with the package (lib/organseg/weights/), on phantoms only: `make weights`.
 
-About an hour on two CPU cores; interrupted, it goes on from its last checkpoint. The seeds used here (1000 and up) are
-never used to score them: the eight phantoms of `make figures-check` have other ones.
+The steps took 20 minutes on two CPU cores with AVX-512 BF16; interrupted, they go on from the last checkpoint.
+The seeds used here are never used to score the weights: the eight phantoms of `make figures-check` have other ones.
 """
 
 import argparse

@@ -66,7 +66,7 @@ def train(options):
     training, held_out = split(files, options.test, options.seed) if options.test else (files, [])
     from organseg.profiles import PROFILES, choose_profile
     from organseg.runs import load_run
-    from organseg.training import draw_curves, mean_dice, shorter
+    from organseg.training import mean_dice, shorter
     from organseg.training import train as run_training
 
     out = Path(options.out)
@@ -83,7 +83,6 @@ def train(options):
     _, history = run_training(
         cases, out, profile, [_load(f) for f in held_out], options.seed, options.resume, start_from=start_from
     )
-    draw_curves(history, out / "curves.png")
     last = history[-1]
     print(f"loss {last['loss']:.3f} after {last['step']} steps and {last['seconds']:.0f} s; the run is in {out}")
     if held_out:

@@ -62,8 +62,10 @@ def train(
     cases, validation = [_loaded(c) for c in cases], [_loaded(c) for c in validation]
     architecture = {"network": "unet", "num_classes": NUM_CLASSES, "base_filters": profile.base_filters, "levels": 4}
     if grid is None:
-        spacings = [to_canonical(case).spacing for case in cases]
-        grid = WorkingGrid((profile.spacing,) * 3) if profile.spacing else choose_grid(spacings)
+        if profile.spacing:
+            grid = WorkingGrid((profile.spacing,) * 3)
+        else:
+            grid = choose_grid([to_canonical(case).spacing for case in cases])
     settings = runs.describe(
         architecture, grid, profile=asdict(profile), seed=seed,
         trained_on=[case.name for case in cases], held_out=[case.name for case in validation],
