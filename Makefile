@@ -68,7 +68,7 @@ weights: $(READY) ## train the weights that come with the library
 lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upgrade: the newest)
 	@$(FIND_PYTHON); test -x $(VENV_LOCK)/bin/uv || \
 	  { $$python -m venv $(VENV_LOCK) && $(VENV_LOCK)/bin/python -m pip install -q uv; }
-	$(VENV_LOCK)/bin/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
+	$(VENV_LOCK)/bin/uv pip compile pyproject.toml --extra test --extra course --extra book --universal --python-version 3.11 \
 	  --fork-strategy fewest --custom-compile-command "make lock" -q -o requirements.lock $(LOCK_OPTIONS)
 
 clean: ## remove what the programs made (results, caches), not the environments

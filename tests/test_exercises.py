@@ -1,0 +1,52 @@
+"""The checks of the exercises: an untouched one is told so, and each typical mistake gets its own hint.
+
+That the solutions pass is seen in the notebooks themselves, which hold them.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from organseg import exercises
+
+HERE = Path(__file__).parent
+CHAPTERS = sorted(path.stem for path in (HERE / "wrong_answers").glob("chapter_*.py"))
+WRONG = [wrong for chapter in CHAPTERS for wrong in import_module(f"wrong_answers.{chapter}").WRONG]
+for chapter in CHAPTERS:
+    import_module(f"organseg.exercises.{chapter}")
+NUMBERS = sorted(exercises.CHECKS)
+
+
+@pytest.mark.parametrize("number, answer, words", WRONG, ids=lambda value: getattr(value, "__name__", None))
+def test_a_wrong_answer_gets_its_hint(number, answer, words, capsys):
+    exercises.check(number, answer)
+    said = capsys.readouterr().out
+    assert said.startswith(f"Exercise {number}: not yet. ") and said.count("\n") == 1
+    assert words in said
+    assert "raised" not in said, "a typical wrong answer runs; the mistake is one of understanding"
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_two_wrong_answers_have_two_hints(number):
+    said = {exercises.said_of(number, answer) for one, answer, _ in WRONG if one == number}
+    assert len(said) >= 2
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("answer", [..., None, lambda *a, **k: ..., lambda *a, **k: None], ids="value none dots nothing".split())
+def test_an_untouched_exercise_says_so_without_an_error(number, answer, capsys):
+    exercises.check(number, answer)
+    if callable(answer) and "not started" not in exercises.said_of(number, ...):
+        pytest.skip("asks for no function")
+    assert "not started" in capsys.readouterr().out or callable(answer)
+
+
+def test_an_answer_that_raises_becomes_one_line(capsys):
+    def broken(*arguments, **options):
+        raise KeyError("no such\nthing")
+
+    callable_ones = [number for number in NUMBERS if "raised KeyError" in exercises.said_of(number, broken)]
+    assert callable_ones
+    exercises.check(callable_ones[0], broken)
+    assert capsys.readouterr().out.count("\n") == 1

@@ -1,0 +1,259 @@
+"""From the text that people write (`notebooks/NN_name.py`) to the notebook with its outputs (`NN_name.ipynb`).
+
+    python tools/notebooks.py run [NAMES]      make and run the notebooks that changed, or these
+    python tools/notebooks.py student FOLDER   write the notebooks without solutions
+    python tools/notebooks.py address URL      set the repository's address: Colab buttons and first cells
+
+What a chapter's head says of minutes, memory and downloads, and the first code cell, are written here, into both files.
+"""
+
+import argparse
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import psutil
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+CONFIG = ROOT / "_config.yml"
+CELL_TIMEOUT = 300  # seconds, as in `make test`
+MEASURED = "**Measured:**"
+SETUP = '''\
+# On Google Colab this installs organseg; where it is installed already, nothing happens.
+import importlib.util
+import os
+import subprocess
+import sys
+
+source = os.environ.get("ORGANSEG_SOURCE", "{source}")
+if importlib.util.find_spec("organseg") is None:
+    if not source:
+        raise ModuleNotFoundError("organseg is not installed; run `make lab`, or see the book's page for instructors")
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+'''
+
+
+def chapters():
+    """The texts of all chapters, in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
+
+
+def address():
+    """The repository's address from _config.yml; empty until an instructor sets it."""
+    return yaml.safe_load(CONFIG.read_text())["repository"]["url"] or ""
+
+
+def setup_cell():
+    """The first code cell of every notebook: it fetches organseg from the repository, where it is not installed."""
+    return SETUP.format(source=f"git+{address()}" if address() else "").strip()
+
+
+def has_tag(cell, tag):
+    return tag in cell.metadata.get("tags", [])
+
+
+def read_text(path):
+    """The notebook that a chapter's text describes, with its first cell filled in and without outputs."""
+    notebook = jupytext.read(path)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        if has_tag(cell, "setup"):
+            cell.source = setup_cell()
+        _show_as(cell)
+    notebook.metadata = {
+        "kernelspec": notebook.metadata.get("kernelspec", {}),
+        "language_info": {"name": "python"},
+    }
+    return notebook
+
+
+def _show_as(cell):
+    """What a cell's tags mean for the book (Jupyter Book), JupyterLab and Colab."""
+    meta = cell.metadata
+    if "alt" in meta:  # the book reads the text for those who do not see a picture from here
+        meta["mystnb"] = {"image": {"alt": meta.pop("alt")}}
+    if has_tag(cell, "setup"):
+        meta["tags"].append("hide-input")
+    if has_tag(cell, "solution") and cell.cell_type == "code":
+        meta["tags"].append("hide-cell")
+        meta["jupyter"] = {"source_hidden": True}
+        meta["cellView"] = "form"
+        cell.source = f"# @title Solution: click to see it\n{cell.source}"
+
+
+def same_cells(text, notebook):
+    """True where two notebooks have the same cells: kind, source, and how they are shown."""
+    def cells(one):
+        return [(c.cell_type, _without_measures(c), {k: v for k, v in c.metadata.items() if v}) for c in one.cells]
+
+    return cells(text) == cells(notebook)
+
+
+def _without_measures(cell):
+    return re.sub(rf"^{re.escape(MEASURED)}.*$", MEASURED, cell.source, flags=re.MULTILINE)
+
+
+def is_current(path):
+    """True where the notebook has the cells of the text, all run and their measures in the head."""
+    made = path.with_suffix(".ipynb")
+    if not made.exists():
+        return False
+    notebook = nbformat.read(made, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return (
+        same_cells(read_text(path), notebook)
+        and all(cell.execution_count for cell in code)
+        and "organseg" in notebook.metadata
+        and measured_line(notebook.metadata["organseg"]) in path.read_text()
+    )
+
+
+def measured_line(measures):
+    """What the head of a chapter says, from the stored measures."""
+    minutes = max(0.5, round(measures["seconds"] / 30) / 2)
+    memory = max(0.5, round(measures["memory_gb"] * 2) / 2)
+    download = f"{measures['download_mb']:.0f} MB to download" if measures["download_mb"] >= 1 else "nothing to download"
+    time_ = "half a minute" if minutes == 0.5 else "one minute" if minutes == 1 else f"{minutes:g} minutes"
+    return f"{MEASURED} about {time_} on two CPU cores (not yet measured on a GPU), {memory:g} GB of memory, {download}."
+
+
+class Watch:
+    """Memory of this process's children and what comes over the network, while a notebook runs."""
+
+    def __enter__(self):
+        self.peak, self.stopped = 0, threading.Event()
+        self.began, self.received = time.monotonic(), _received()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread.start()
+        return self
+
+    def _look(self):
+        while not self.stopped.wait(0.2):
+            total = 0
+            for child in psutil.Process().children(recursive=True):
+                try:
+                    total += child.memory_info().rss
+                except psutil.Error:
+                    continue
+            self.peak = max(self.peak, total)
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join()
+        self.measures = {
+            "seconds": round(time.monotonic() - self.began, 1),
+            "memory_gb": round(self.peak / 1e9, 2),
+            "download_mb": round(max(_received() - self.received, 0) / 1e6, 1),
+        }
+
+
+def _received():
+    counters = psutil.net_io_counters(pernic=True)
+    return sum(count.bytes_recv for name, count in counters.items() if name != "lo")
+
+
+def execute(notebook, folder=NOTEBOOKS):
+    """Run all cells in place and return what the run took."""
+    from nbclient import NotebookClient
+
+    environment = {"ORGANSEG_PROFILE": "fast", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    os.environ.update(environment)
+    os.environ.pop("MPLBACKEND", None)  # a notebook draws inline
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}})
+    with Watch() as watch:
+        client.execute()
+    notebook.metadata.pop("widgets", None)  # sliders without a kernel move nothing
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times of day: they would change with every run
+    return watch.measures
+
+
+def run(path):
+    """Make the notebook of a chapter, run it, and write what it took into the head of both files."""
+    notebook = read_text(path)
+    measures = execute(notebook)
+    line = measured_line(measures)
+    heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
+    if len(heads) != 1 or MEASURED not in heads[0].source:
+        sys.exit(f"{path.name}: found {len(heads)} cells tagged head; expected one with a line {MEASURED}")
+    pattern = rf"{re.escape(MEASURED)}.*"
+    heads[0].source = re.sub(pattern, line, heads[0].source)
+    notebook.metadata["organseg"] = measures
+    write_text(path, lambda text: re.sub(pattern, line, text))
+    nbformat.write(notebook, path.with_suffix(".ipynb"))
+    return measures
+
+
+def write_text(path, change):
+    """Change a chapter's text, and fill in its first cell."""
+    text = change(path.read_text())
+    start = re.search(r'^# %% tags=\["setup"\]\n', text, flags=re.MULTILINE)
+    if start is None:
+        sys.exit(f'{path.name}: found no code cell that begins with # %% tags=["setup"]; add one after the head')
+    end = text.index("\n# %%", start.end() - 1)
+    path.write_text(f"{text[: start.end()]}{setup_cell()}\n{text[end:]}")
+
+
+def student(folder):
+    """Write the notebooks without solutions, with the outputs of the other cells."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in chapters():
+        notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+        notebook.cells = [cell for cell in notebook.cells if not has_tag(cell, "solution")]
+        nbformat.write(notebook, folder / path.with_suffix(".ipynb").name)
+    return sorted(folder.glob("*.ipynb"))
+
+
+def set_address(url):
+    """Write the repository's address into _config.yml and every first cell, and switch the Colab buttons on (or off)."""
+    text = CONFIG.read_text()
+    text = re.sub(r'(?m)^(  url: )".*"', rf'\g<1>"{url}"', text, count=1)
+    text = re.sub(r'(?m)^(  colab_url: )".*"', rf'\g<1>"{"https://colab.research.google.com" if url else ""}"', text)
+    text = re.sub(r"(?m)^(  use_repository_button: ).*", rf"\g<1>{str(bool(url)).lower()}", text)
+    CONFIG.write_text(text)
+    for path in chapters():
+        write_text(path, lambda text: text)
+        made = path.with_suffix(".ipynb")
+        if made.exists():
+            notebook = nbformat.read(made, as_version=4)
+            for cell in notebook.cells:
+                if has_tag(cell, "setup"):
+                    cell.source = setup_cell()
+            nbformat.write(notebook, made)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("run", help="make and run the notebooks that changed, or those named")
+    command.add_argument("names", nargs="*", help="the first figures of a chapter, e.g. 02")
+    command = commands.add_parser("student", help="write the notebooks without solutions")
+    command.add_argument("folder", type=Path)
+    command = commands.add_parser("address", help="set the repository's address")
+    command.add_argument("url", help="e.g. https://github.com/me/organseg; empty: none")
+    arguments = parser.parse_args()
+    if arguments.command == "student":
+        for path in student(arguments.folder):
+            print(path)
+    elif arguments.command == "address":
+        set_address(arguments.url.rstrip("/"))
+    else:
+        for path in chapters():
+            if arguments.names and not path.name.startswith(tuple(arguments.names)):
+                continue
+            if not arguments.names and is_current(path):
+                print(f"{path.stem}: up to date")
+                continue
+            measures = run(path)
+            print(f"{path.stem}: {measures['seconds']} s, {measures['memory_gb']} GB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
