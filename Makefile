@@ -6,6 +6,7 @@ VENV_COLAB := .venv-colab
 VENV_LOCK  := .venv-lock
 COLAB   ?= ../shared/reference/colab-constraints.txt
 RESULTS ?= results
+BUILD   := build
 CASES   ?= 16
 SEED    ?= 1
 LOCK_OPTIONS ?=
@@ -14,6 +15,11 @@ LOCK_OPTIONS ?=
 TESTS_OF_BACKEND := tests/test_networks.py tests/test_losses.py tests/test_augmentation.py \
                     tests/test_training.py tests/test_inference.py
 PYTEST := -m pytest -q --durations=10
+# Every notebook runs again, and its outputs are compared with the stored ones; a cell may take five minutes.
+NBVAL := -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg \
+         --durations=10 notebooks
+# As the stored outputs were made: pictures inline, the profile of a machine without a GPU.
+LIKE_STORED := env -u MPLBACKEND ORGANSEG_PROFILE=fast
 
 # TensorFlow's C++ log lines stay silent; Matplotlib draws into files, without a screen.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -27,26 +33,52 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test test-colab lint format figures-check mutants weights lock clean distclean
+.PHONY: help course test test-colab notebooks lab student book pictures address demo lint format figures-check mutants weights \
+        lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-course: $(READY) ## make phantom cases, train, predict, score; says where the results are
+course: $(READY) ## run every notebook on this machine, build the book; says where to open it
+	$(LIKE_STORED) $(PY) tools/notebooks.py run --into $(BUILD)/notebooks
+	@$(MAKE) --no-print-directory book
+
+test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX, and every notebook
+	$(PY) $(PYTEST)
+	KERAS_BACKEND=jax $(PY) $(PYTEST) $(TESTS_OF_BACKEND)
+	$(LIKE_STORED) $(PY) $(NBVAL)
+
+test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
+	PYTHONPATH=lib $(VENV_COLAB)/bin/python $(PYTEST)
+	PYTHONPATH=lib KERAS_BACKEND=jax $(VENV_COLAB)/bin/python $(PYTEST) $(TESTS_OF_BACKEND)
+	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL)
+
+notebooks: $(READY) ## make and run the notebooks that changed (NAMES="02 05": these)
+	$(LIKE_STORED) $(PY) tools/notebooks.py run $(NAMES)
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
+
+student: $(READY) ## write the notebooks without solutions into build/student, and run each of them
+	$(LIKE_STORED) $(PY) tools/notebooks.py student $(BUILD)/student
+
+book: $(READY) ## build the book from the notebooks' stored outputs
+	$(VENV)/bin/jupyter-book build . --path-output $(BUILD)/book -W --keep-going -n -q
+	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser)"
+
+pictures: $(READY) ## draw the pictures of the README and of the book's first page
+	$(PY) tools/pictures.py
+
+address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg
+	$(PY) tools/notebooks.py address "$(URL)"
+
+demo: $(READY) ## make phantom cases, train, predict, score, from the command line; says where the results are
 	$(ORGANSEG) phantom $(RESULTS)/data --cases $(CASES) --seed $(SEED)
 	$(ORGANSEG) train $(RESULTS)/data --out $(RESULTS)/run --profile fast --test 4 $(if $(wildcard $(RESULTS)/run/run.json),--resume)
 	$(ORGANSEG) predict $(RESULTS)/run $(RESULTS)/data --out $(RESULTS)/predictions
 	$(ORGANSEG) evaluate $(RESULTS)/data $(RESULTS)/predictions --out $(RESULTS)/table.csv
 	@echo "The results are in $(RESULTS)/: cases in data/, the trained network and its curves in run/, predicted labels and"
 	@echo "pictures in predictions/, scores in table.csv, and pictures of prediction beside truth in table_CASE.png."
-
-test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX
-	$(PY) $(PYTEST)
-	KERAS_BACKEND=jax $(PY) $(PYTEST) $(TESTS_OF_BACKEND)
-
-test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
-	$(VENV_COLAB)/bin/python $(PYTEST)
-	KERAS_BACKEND=jax $(VENV_COLAB)/bin/python $(PYTEST) $(TESTS_OF_BACKEND)
 
 lint: $(READY) ## check the code and its format (ruff)
 	$(PY) -m ruff check .
@@ -64,6 +96,7 @@ mutants: $(READY) ## plant errors in the library and see that the tests find the
 
 weights: $(READY) ## train the weights that come with the library
 	$(PY) benchmarks/train_weights.py
+	$(PY) benchmarks/train_body_level.py
 
 lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upgrade: the newest)
 	@$(FIND_PYTHON); test -x $(VENV_LOCK)/bin/uv || \
@@ -73,7 +106,7 @@ lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upg
 
 clean: ## remove what the programs made (results, caches), not the environments
 	rm -rf $(RESULTS) build dist .pytest_cache .ruff_cache
-	find lib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find lib tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environments too
 	rm -rf $(VENV) $(VENV_COLAB) $(VENV_LOCK)
@@ -100,5 +133,7 @@ $(READY_COLAB): pyproject.toml $(wildcard $(COLAB))
 	@$(FIND_PYTHON); \
 	echo "Setting up $(VENV_COLAB) with $$($$python --version) and the versions in $(COLAB): some minutes, once."; \
 	$$python -m venv $(VENV_COLAB)
-	@$(VENV_COLAB)/bin/python -m pip install -q -c "$(COLAB)" -e '.[test]'
+	@$(VENV_COLAB)/bin/python -m pip install -q -c "$(COLAB)" '.[test]'
+	@# Like Colab: all that organseg needs, and not organseg; the tests take it from lib/.
+	@$(VENV_COLAB)/bin/python -m pip uninstall -q -y organseg
 	@touch $@

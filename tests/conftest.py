@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 # Before any test imports matplotlib or TensorFlow, which read these once.
@@ -25,3 +26,18 @@ def shared():
 def vectors(shared):
     """Reference values computed by other software: ../shared/reference/vectors.json."""
     return json.loads((shared / "reference" / "vectors.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; tests that need one are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs Chromium, which is not installed")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+               "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=options)
+        yield browser
+        browser.close()

@@ -34,7 +34,9 @@ def test_two_wrong_answers_have_two_hints(number):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize("answer", [..., None, lambda *a, **k: ..., lambda *a, **k: None], ids="value none dots nothing".split())
+@pytest.mark.parametrize(
+    "answer", [..., None, lambda *a, **k: ..., lambda *a, **k: None], ids=["value", "none", "dots", "nothing"]
+)
 def test_an_untouched_exercise_says_so_without_an_error(number, answer, capsys):
     exercises.check(number, answer)
     if callable(answer) and "not started" not in exercises.said_of(number, ...):

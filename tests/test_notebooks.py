@@ -7,9 +7,10 @@ import tomllib
 from pathlib import Path
 
 import nbformat
-import notebooks as tool
 import prose
 import pytest
+
+import notebooks as tool
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = tool.chapters()
@@ -31,6 +32,14 @@ def has_tag(cell, tag):
 
 
 each_chapter = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+
+
+def test_the_book_and_the_readme_have_every_chapter():
+    listed = re.findall(r"file: notebooks/(\w+)", (ROOT / "_toc.yml").read_text())
+    assert listed == [path.stem for path in TEXTS]
+    readme = (ROOT / "README.md").read_text()
+    for path in TEXTS:
+        assert f"notebooks/{path.stem}.ipynb" in readme
 
 
 @each_chapter
@@ -110,10 +119,13 @@ def test_every_number_in_the_prose_comes_from_somewhere(path):
 def test_a_wrong_number_in_the_prose_is_found():
     notebook = nbformat.v4.new_notebook()
     printed = nbformat.v4.new_output("stream", text="accuracy 0.983, 1,024 voxels\n")
-    text = "It is right in 98 % of 1,024 voxels, of 19,071,784 in the paper; Fig. 3 and 3-D are names."
-    notebook.cells = [nbformat.v4.new_code_cell("print(result)", outputs=[printed]), nbformat.v4.new_markdown_cell(text)]
+    text = "It is right in 98 % of 1,024 voxels.\n\nThe paper has 19,071,784 parameters; Fig. 3 and 3-D are names."
+    notebook.cells = [
+        nbformat.v4.new_code_cell("print(result)", outputs=[printed]),
+        nbformat.v4.new_markdown_cell(text),
+    ]
     assert not prose.untraced(notebook, FACTS, {})
-    for right, wrong in (("98", "97"), ("1,024", "1,025"), ("19,071,784", "19,071,785")):
+    for right, wrong in (("98", "97"), ("1,024", "1,025"), ("19,071,784", "19,071,785"), ("The paper", "It")):
         notebook.cells[1].source = text.replace(right, wrong)
         assert len(prose.untraced(notebook, FACTS, {})) == 1
 
@@ -158,13 +170,15 @@ def test_every_exercise_waits_for_an_answer_and_accepts_its_solution(path):
 
 @each_chapter
 def test_no_later_cell_needs_a_solution(path):
-    """So the version without solutions runs to the end too: what a solution defines, the exercise cell defines first."""
+    """So the version without solutions runs to the end too."""
     defined = set()
     for cell in code_cells(path):
         tree = ast.parse(cell.source)
         stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         stored |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-        stored |= {a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
+        stored |= {
+            a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names
+        }
         if has_tag(cell, "solution") or has_tag(cell, "exercise"):
             defined |= stored
             continue

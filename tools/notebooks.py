@@ -25,7 +25,7 @@ NOTEBOOKS = ROOT / "notebooks"
 CONFIG = ROOT / "_config.yml"
 CELL_TIMEOUT = 300  # seconds, as in `make test`
 MEASURED = "**Measured:**"
-SETUP = '''\
+SETUP = """\
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
 import importlib.util
 import os
@@ -37,7 +37,7 @@ if importlib.util.find_spec("organseg") is None:
     if not source:
         raise ModuleNotFoundError("organseg is not installed; run `make lab`, or see the book's page for instructors")
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
-'''
+"""
 
 
 def chapters():
@@ -90,6 +90,7 @@ def _show_as(cell):
 
 def same_cells(text, notebook):
     """True where two notebooks have the same cells: kind, source, and how they are shown."""
+
     def cells(one):
         return [(c.cell_type, _without_measures(c), {k: v for k, v in c.metadata.items() if v}) for c in one.cells]
 
@@ -119,9 +120,12 @@ def measured_line(measures):
     """What the head of a chapter says, from the stored measures."""
     minutes = max(0.5, round(measures["seconds"] / 30) / 2)
     memory = max(0.5, round(measures["memory_gb"] * 2) / 2)
-    download = f"{measures['download_mb']:.0f} MB to download" if measures["download_mb"] >= 1 else "nothing to download"
+    download = (
+        f"{measures['download_mb']:.0f} MB to download" if measures["download_mb"] >= 1 else "nothing to download"
+    )
     time_ = "half a minute" if minutes == 0.5 else "one minute" if minutes == 1 else f"{minutes:g} minutes"
-    return f"{MEASURED} about {time_} on two CPU cores (not yet measured on a GPU), {memory:g} GB of memory, {download}."
+    where = "on two CPU cores (not measured on a GPU)"
+    return f"{MEASURED} about {time_} {where}, {memory:g} GB of memory, {download}."
 
 
 class Watch:
@@ -166,19 +170,35 @@ def execute(notebook, folder=NOTEBOOKS):
     environment = {"ORGANSEG_PROFILE": "fast", "TF_CPP_MIN_LOG_LEVEL": "3"}
     os.environ.update(environment)
     os.environ.pop("MPLBACKEND", None)  # a notebook draws inline
-    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources={"metadata": {"path": folder}})
+    place = {"metadata": {"path": folder}}
+    client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=place)
     with Watch() as watch:
         client.execute()
-    notebook.metadata.pop("widgets", None)  # sliders without a kernel move nothing
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # times of day: they would change with every run
+    _forget_the_kernel(notebook)
     return watch.measures
 
 
-def run(path):
-    """Make the notebook of a chapter, run it, and write what it took into the head of both files."""
+def _forget_the_kernel(notebook):
+    """Remove what means nothing once the kernel has gone: sliders (their still pictures stay) and times of day."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["data"].pop("application/vnd.jupyter.widget-view+json", None)
+
+
+def run(path, into=None):
+    """Make the notebook of a chapter, run it, and write what it took into the head of both files.
+
+    With a folder `into`, only the notebook there is written, as a trial on this machine.
+    """
     notebook = read_text(path)
     measures = execute(notebook)
+    if into:
+        into.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, into / path.with_suffix(".ipynb").name)
+        return measures
     line = measured_line(measures)
     heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
     if len(heads) != 1 or MEASURED not in heads[0].source:
@@ -212,7 +232,7 @@ def student(folder):
 
 
 def set_address(url):
-    """Write the repository's address into _config.yml and every first cell, and switch the Colab buttons on (or off)."""
+    """Write the repository's address into _config.yml and every first cell; switch the Colab buttons on or off."""
     text = CONFIG.read_text()
     text = re.sub(r'(?m)^(  url: )".*"', rf'\g<1>"{url}"', text, count=1)
     text = re.sub(r'(?m)^(  colab_url: )".*"', rf'\g<1>"{"https://colab.research.google.com" if url else ""}"', text)
@@ -234,6 +254,7 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("run", help="make and run the notebooks that changed, or those named")
     command.add_argument("names", nargs="*", help="the first figures of a chapter, e.g. 02")
+    command.add_argument("--into", type=Path, help="run all, and write them here instead: a trial on this machine")
     command = commands.add_parser("student", help="write the notebooks without solutions")
     command.add_argument("folder", type=Path)
     command = commands.add_parser("address", help="set the repository's address")
@@ -241,17 +262,18 @@ def main():
     arguments = parser.parse_args()
     if arguments.command == "student":
         for path in student(arguments.folder):
-            print(path)
+            execute(nbformat.read(path, as_version=4))  # it must run to the end without the solutions
+            print(f"{path}: written, runs to the end", flush=True)
     elif arguments.command == "address":
         set_address(arguments.url.rstrip("/"))
     else:
         for path in chapters():
             if arguments.names and not path.name.startswith(tuple(arguments.names)):
                 continue
-            if not arguments.names and is_current(path):
+            if not (arguments.names or arguments.into) and is_current(path):
                 print(f"{path.stem}: up to date")
                 continue
-            measures = run(path)
+            measures = run(path, arguments.into)
             print(f"{path.stem}: {measures['seconds']} s, {measures['memory_gb']} GB", flush=True)
 
 

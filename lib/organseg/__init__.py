@@ -1,8 +1,8 @@
 """organseg: from CNNs to the 3D U-Net of Roth et al. 2018 for multi-organ CT segmentation.
 
 The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
-`augmentation`, `networks`, `losses`, `training`, `inference`, `metrics`, `viewing`. The names below are the public
-ones.
+`augmentation`, `networks`, `losses`, `training`, `inference`, `metrics`; and the tools to see with: `viewing`,
+`scroller`, `widgets`, `diagrams`. The names below are the public ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """
@@ -30,11 +30,14 @@ _ROOMS = {
     "networks": ("cnn", "fcn", "unet"),
     "losses": ("dice_loss", "generalised_dice_loss", "volume_weights"),
     "profiles": ("PROFILES", "Profile", "choose_profile"),
-    "runs": ("Run", "load_run"),
+    "runs": ("Run", "load_body_level_cnn", "load_run"),
     "training": ("train",),
     "inference": ("predict", "predict_probabilities"),
     "metrics": ("dice", "organ_table", "score_case", "surface_distances"),
-    "viewing": ("contact_sheet", "overlay_figure", "save_overlay"),
+    "viewing": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),
+    "scroller": ("show_volume",),
+    "widgets": ("explore",),
+    "diagrams": ("draw_network",),
 }  # fmt: skip
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_ROOM_OF)

@@ -7,8 +7,10 @@ backend.
 References
 ----------
 [22] Milletari et al., "V-Net", 3DV 2016: the differentiable Dice coefficient.
+
 [39] Shen et al., "On the influence of Dice loss function in multi-class organ segmentation", MI2017-51:
-    `volume_weights`.
+`volume_weights`.
+
 [40] Sudre et al., "Generalised Dice overlap as a deep learning loss function", DLMIA 2017: `generalised_dice_loss`.
 """
 

@@ -34,7 +34,7 @@ STATISTICS = {"Avg.": "mean", "Std.": "std", "Min.": "min", "Max.": "max", "n": 
 
 
 def dice(truth, prediction):
-    """Overlap of two masks: Dice = 2 |A ∩ B| / (|A| + |B|), the score of Tables 1 and 2.
+    """Overlap of two masks: ``Dice = 2 |A ∩ B| / (|A| + |B|)``, the score of Tables 1 and 2.
 
     Parameters
     ----------

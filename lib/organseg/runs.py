@@ -21,6 +21,8 @@ from organseg.errors import OrgansegError
 from organseg.geometry import HU_WINDOW, WorkingGrid
 
 PRETRAINED = Path(__file__).parent / "weights"
+BODY_LEVEL_WEIGHTS = PRETRAINED / "body_level.weights.h5"
+BODY_LEVEL_CNN = {"network": "cnn", "num_classes": 4, "input_size": 64, "base_filters": 4, "levels": 4}
 
 
 @dataclass
@@ -114,6 +116,21 @@ def load_run(folder):
             f"{weights}: found weights of another architecture ({reason}); expected those of run.json; train again"
         ) from None
     return Run(network, grid, settings)
+
+
+def load_body_level_cnn():
+    """The CNN of Fig. 1 with the weights that come with the package: it names the body level of an axial slice.
+
+    Trained on phantoms alone (benchmarks/train_body_level.py), so it knows nothing of real patients.
+
+    Returns
+    -------
+    keras.Model, normalised slices (batch, 64, 64, 1) of a whole field of view (6 mm pixels) to the probabilities of the
+    four `BODY_LEVELS` (batch, 4)
+    """
+    network = build(BODY_LEVEL_CNN)
+    network.load_weights(BODY_LEVEL_WEIGHTS)
+    return network
 
 
 def save_weights(network, folder):

@@ -1,0 +1,263 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 0. Welcome
+#
+# You will see what this course builds, the way there, and how to work with its chapters.
+
+# %% [markdown] tags=["head"]
+# ## Objectives
+#
+# - See a network find seven organs in a CT, and know what its score means and what it does not.
+# - Say in one sentence each what a CNN, an FCN and a 3D U-Net answer.
+# - Know how chapters, exercises and solutions work, and try one exercise.
+#
+# **You need**: Python, and arrays in NumPy. No medicine and no neural networks: each term is explained where it first
+# comes.
+#
+# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+
+# %% tags=["setup"]
+# On Google Colab this installs organseg; where it is installed already, nothing happens.
+import importlib.util
+import os
+import subprocess
+import sys
+
+source = os.environ.get("ORGANSEG_SOURCE", "")
+if importlib.util.find_spec("organseg") is None:
+    if not source:
+        raise ModuleNotFoundError("organseg is not installed; run `make lab`, or see the book's page for instructors")
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+
+# %% [markdown]
+# ## What you will build
+#
+# A *CT* (computed tomography) is a three-dimensional picture of the inside of a body. It is made of small boxes, the
+# *voxels*, as a photograph is made of pixels. To *segment* it means to say for each voxel what lies there. Drawing the
+# borders of organs by hand, slice by slice, is slow work for experts. Roth et al. {cite}`roth2018` trained a neural
+# network to do it for seven organs of the abdomen. By the end of the course you will know each part of that network.
+#
+# First the end, then the way. Here are a patient and a network that has already been trained:
+
+# %%
+import organseg
+
+case = organseg.make_phantom(3002, (96, 96, 112))
+run = organseg.load_run("pretrained")
+prediction = organseg.predict(run.network, case, run.grid)
+print(case.name, case.image.shape, "→", prediction.shape)
+
+# %% [markdown]
+# One number per voxel of the CT went in, and one number per voxel came out: 0 for background, 1 to 7 for the organs.
+# Both volumes have the same shape, so the organs can be laid over the CT in colour. On the left are the true organs,
+# on the right what the network says. You look at the patient from the feet in the first picture (an *axial* slice),
+# from the front in the second (*coronal*) and from the left side in the third (*sagittal*). The letters are the
+# patient's **R**ight and **L**eft, front (**A**nterior) and back (**P**osterior), **H**ead and **F**eet.
+
+# %% alt="Three slices through a synthetic patient, seen from the feet, from the front and from the side. The truth is on the left and the prediction on the right; the seven coloured organs lie in the same places and have nearly the same borders."
+organseg.overlay_figure(case, prediction)
+
+# %% [markdown]
+# The two columns look much alike, but not in everything. In the first row, the network has missed some of the air at
+# the top of the stomach; in the second, it takes the grey ring around the gallbladder for liver, and loses most of a
+# short piece of artery. Many borders are a voxel off. How much is that, as a number? For each organ, count the voxels
+# that truth and prediction share, and compare them with the sizes of both. This is the *Dice coefficient*: 1 where two
+# regions agree in every voxel, 0 where they share none.
+
+# %%
+scores = {}
+for organ in organseg.ORGANS:
+    truth, found = case.label == organ.id, prediction == organ.id
+    shared = (truth & found).sum()
+    scores[organ.name] = 2 * shared / (truth.sum() + found.sum())
+
+mean = sum(scores.values()) / len(scores)
+assert mean > 0.90 and min(scores.values()) > 0.84
+
+# %% alt="A bar for each of the seven organs with its Dice coefficient. All bars end between 0.85 and 1; the liver's is the longest."
+import matplotlib.pyplot as plt
+
+figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
+axes.barh(list(scores), list(scores.values()), color=[organ.colour for organ in organseg.ORGANS])
+axes.set(xlabel="Dice coefficient", xlim=(0, 1), title="how well truth and prediction agree")
+axes.invert_yaxis()
+
+# %% [markdown]
+# The mean over the seven organs is above 0.90, and no organ is below 0.84.
+#
+# Be careful with these numbers, for **this patient is a drawing**. `organseg.make_phantom` makes a *phantom*: a
+# synthetic abdomen of smooth shapes with noise on top, a different patient for every number it gets. The network that
+# comes with the library was trained on phantoms, eighty of them. This one was not among them, so the test is fair; but
+# it says something about phantoms only.
+
+# %%
+trained_on = run.settings["trained_on"]
+print(len(trained_on), "phantoms, from", trained_on[0], "to", trained_on[-1])
+assert case.name not in trained_on
+
+# %% [markdown]
+# The paper {cite}`roth2018` reports a mean Dice of 89.3 % for CTs of 37 real patients, who differ in many more
+# ways than our drawings do. The two results cannot be compared; that ours is the larger one means nothing.
+#
+# Why phantoms, then? Nobody has to download them or ask for permission, their true organs are known exactly, and a
+# small network learns them in minutes. Everything in this course takes real CTs in the same way, as
+# [chapter 1](01_ct_and_geometry.ipynb) shows.
+#
+# Scroll through the whole patient, with the organs as the network found them:
+
+# %%
+organseg.show_volume(case, labels=prediction)
+
+# %% [markdown]
+# ## The way there
+#
+# The paper tells its story in three steps, and so does the course. All three networks take a picture. What changes is
+# the question: what is on this image? What is at this pixel? What is in this volume, voxel by voxel? We draw what is
+# asked of each of them, with the true answers.
+
+# %%
+from dataclasses import replace
+from organseg.viewing import slice_picture
+
+
+def draw_stack(axes, volume, heights):
+    for place, z in enumerate(heights):
+        low, high = 40 * place, 40 * place + 96
+        axes.imshow(slice_picture(volume, "axial", z), extent=(low, high, low, high), zorder=place)
+    axes.set(xlim=(0, high), ylim=(0, high))
+
+
+without_organs = replace(case, label=None)
+questions = {"CNN": [82], "FCN": [82], "3D U-Net": [66, 74, 82]}
+
+# %% alt="Three rows. CNN: one axial slice, and as answer the words upper abdomen. FCN: the same slice, and as answer the slice with its organs in colour. 3D U-Net: a stack of three slices, and as answer the stack with its organs in colour."
+figure, rows = plt.subplots(3, 2, figsize=(4.6, 6.4), layout="constrained")
+for (name, heights), (question, answer) in zip(questions.items(), rows):
+    draw_stack(question, without_organs, heights)
+    question.set_title(f"{name}: in")
+    answer.set_title("out")
+    if name == "CNN":
+        word = organseg.BODY_LEVELS[case.levels[heights[0]]]
+        answer.text(0.5, 0.5, f"“{word}”", fontsize=13, ha="center", va="center")
+    else:
+        draw_stack(answer, case, heights)
+for axes in rows.flat:
+    axes.set_axis_off()
+
+# %% [markdown]
+# The library has all three. Their input and output shapes say the same as the picture:
+
+# %%
+for network in (organseg.cnn(num_classes=4, input_size=64), organseg.fcn(), organseg.unet()):
+    print(f"{network.name:5}in {network.input_shape!s:30}out {network.output_shape}")
+
+# %% [markdown]
+# The first `None` is the number of pictures, which is free; any other `None` is a size that can be chosen, in
+# multiples of 8.
+#
+# - A **convolutional network (CNN)**, in this course, gives one word per image. (The other two are built of
+#   convolutions as well, but have names of their own.) For a slice of 64×64 pixels it puts out four probabilities,
+#   one for each part of the body the slice may come from. [Chapter 2](02_convolution.ipynb) is about its main
+#   ingredient, [chapter 3](03_cnn.ipynb) about the network.
+# - A **fully convolutional network (FCN)** gives one word per pixel: for a slice of any size (in our FCN the sides
+#   must be multiples of 8), eight probabilities at each of its pixels. [Chapter 4](04_fcn.ipynb) makes it out of the
+#   CNN, and [chapter 5](05_dice.ipynb) teaches it with a loss that measures overlap.
+# - A **3D U-Net** gives one word per voxel of a whole volume, and sees what lies above and below a slice. This is the
+#   network of the paper, where the course is heading.
+#
+# Here is the U-Net as large as the paper's, drawn from the network itself. You need not understand it yet. At each
+# level of the drawing the picture is half as wide, high and deep as one level up; it goes down on the left, comes up
+# again on the right, and shortcuts run across.
+
+# %% alt="The 3D U-Net drawn layer by layer: four levels down on the left, the same levels up on the right, and a connection across at each of the upper three levels."
+import numpy as np
+
+unet = organseg.unet()
+learned = sum(int(np.prod(weights.shape)) for weights in unet.trainable_weights)
+print(f"{learned:,} numbers to learn")
+organseg.draw_network(unet)
+
+# %% [markdown]
+# About 19 million numbers are learned in it, as in the paper {cite}`roth2018`. The network above, which found the
+# organs of the phantom, is the same with about a quarter of the channels at each step (see the column *channels*).
+
+# %% [markdown]
+# ## How the chapters work
+#
+# **Each chapter stands alone** and runs in any order, in a minute or two on two CPU cores. Its head says what you will
+# be able to do, what you should know before, and what was measured: minutes, memory, download.
+#
+# **Where to run them.** On *Google Colab*, the first code cell of a chapter installs the library. On your own computer,
+# `make lab` in the project's folder opens them in JupyterLab. A GPU is not needed.
+#
+# **First by hand, then the library.** What a chapter teaches, it writes out in a few lines. Then it shows that the
+# library's version gives the same, and uses that from there on:
+
+# %%
+by_library = [organseg.dice(case.label == organ.id, prediction == organ.id) for organ in organseg.ORGANS]
+np.testing.assert_allclose(by_library, list(scores.values()))
+
+# %% [markdown]
+# **Numbers are checked.** Numbers that are the same on every computer are printed. What differs a little from one
+# computer to the next, such as everything a network says, is given as a bound in an `assert` line: if the bound did
+# not hold, the cell would stop with an error. You have seen one above.
+#
+# **Profiles.** How long a training takes depends on the machine, so the settings of a training come in four sizes. Two
+# are for a laptop; `gpu` wants a graphics card, and `paper` is what Roth et al. ran for a week. The course picks one
+# by itself. (A *crop* is a block cut out of a scan, *filters* set how large the network is, and a *step* is one small
+# correction of its numbers; later chapters explain them.)
+
+# %%
+for profile in organseg.PROFILES.values():
+    size, filters = profile.crop_size, profile.base_filters
+    print(f"{profile.name:7}crops of {size}³ voxels, {filters:2} filters, {profile.steps:6,} steps")
+
+# %% [markdown]
+# **No patient is needed, and none is helped.** All chapters run on phantoms. You may bring CTs of your own, as long as
+# you are allowed to use them; do not upload those of real patients to Colab without permission. What you build is for
+# learning and research, **not for clinical use**.
+#
+# ## Exercises
+#
+# A chapter has two to four exercises, with one to three stars from easy to hard. Replace the `...` by your answer and
+# run the cell. `check` tells you whether it is right; where it is not, you get a hint and can try again as often as you
+# like. The solution is in the next cell, behind a click.
+#
+# ### Exercise 0.1 ★ How many answers?
+#
+# The FCN and the U-Net choose at each voxel among a fixed number of classes. How many, if seven organs can be found?
+# Try a wrong number first, to see a hint.
+
+# %% tags=["exercise"]
+from organseg.exercises import check
+
+number_of_classes = ...
+check("0.1", number_of_classes)
+
+# %% tags=["solution"]
+number_of_classes = len(organseg.ORGANS) + 1
+check("0.1", number_of_classes)
+
+# %% [markdown]
+# ## Summary
+#
+# - To segment a CT is to give each voxel the name of an organ, or "background". A network can learn it.
+# - The Dice coefficient measures how well two regions agree, from 0 to 1. On phantoms, which are drawn, it says nothing
+#   about real patients.
+# - A CNN gives one word per image, an FCN one per pixel, a 3D U-Net one per voxel of a volume at once.
+# - Chapters compute what they claim, compare what you write with the library, and give hints before solutions.
+#
+# ## References
+#
+# The course follows Roth et al. {cite}`roth2018`; "the paper" always means this one.

@@ -1,0 +1,162 @@
+"""The book, built as an instructor builds it and opened in a browser that may not leave this machine."""
+
+import functools
+import html.parser
+import http.server
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import notebooks as tool
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("_config.yml", "_toc.yml", "_static", "book", "lib", "notebooks")
+FORK = "https://github.com/someone/fork"
+pytest.importorskip("jupyter_book", reason="needs jupyter-book, which is not among Colab's packages")
+
+
+def build(source, out):
+    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--path-output", str(out)]
+    done = subprocess.run([*command, "-W", "--keep-going", "-q"], capture_output=True, text=True)
+    return done, out / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of what the book is built from, so that nothing else of the project's folder takes part."""
+    copy = tmp_path_factory.mktemp("project")
+    for part in PARTS:
+        there = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        there(ROOT / part, copy / part)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def book(project, tmp_path_factory):
+    done, site = build(project, tmp_path_factory.mktemp("book"))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return site
+
+
+def pages(site):
+    return sorted(page for page in site.rglob("*.html") if "_static" not in page.parts)
+
+
+class Tags(html.parser.HTMLParser):
+    """All start tags of a page, with their attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def test_the_book_builds_without_a_warning(book):
+    for path in tool.chapters():
+        assert (book / "notebooks" / f"{path.stem}.html").is_file()
+
+
+def test_a_broken_link_fails_the_build(project, tmp_path):
+    copy = shutil.copytree(project, tmp_path / "copy")
+    (copy / "_toc.yml").write_text("format: jb-book\nroot: book/part_1\n")
+    (copy / "book" / "part_1.md").write_text("# A page\n\nA link to [nowhere](no_such_page.md).\n")
+    done, _ = build(copy, tmp_path / "out")
+    assert done.returncode != 0
+    assert "no_such_page" in done.stdout + done.stderr
+
+
+def test_every_picture_has_a_text(book):
+    for page in pages(book):
+        for tag, attributes in Tags(page).found:
+            if tag == "img":
+                assert (attributes.get("alt") or "").strip(), f"{page.name}: {attributes.get('src', '')[:80]}"
+
+
+def test_no_page_takes_anything_from_elsewhere(book):
+    for page in pages(book):
+        for tag, attributes in Tags(page).found:
+            taken = attributes.get("href") if tag == "link" else attributes.get("src")
+            assert not re.match(r"(https?:)?//", taken or ""), f"{page.name}: <{tag}> takes {taken}"
+
+
+def test_pages_that_need_no_kernel_show_no_dead_widget(book):
+    for page in pages(book):
+        text = page.read_text()
+        assert "application/vnd.jupyter.widget" not in text, page.name
+        assert "interactive(children" not in text, page.name
+
+
+def test_solutions_are_behind_a_click(book):
+    for path in tool.chapters():
+        text = (book / "notebooks" / f"{path.stem}.html").read_text()
+        solutions = path.read_text().count('tags=["solution"]')
+        assert len(re.findall(r'class="cell tag_solution tag_hide-cell docutils container"', text)) == solutions
+
+
+def test_the_colab_button_waits_for_an_address(book, project, tmp_path, monkeypatch):
+    page = f"notebooks/{tool.chapters()[0].stem}"
+    assert "colab.research.google.com" not in (book / f"{page}.html").read_text()
+    copy = shutil.copytree(project, tmp_path / "copy")
+    monkeypatch.setattr(tool, "NOTEBOOKS", copy / "notebooks")
+    monkeypatch.setattr(tool, "CONFIG", copy / "_config.yml")
+    tool.set_address(FORK)
+    (copy / "_toc.yml").write_text(f"format: jb-book\nroot: {page}\n")
+    _, site = build(copy, tmp_path / "out")  # links to the other chapters are broken here, so it warns
+    button = f"https://colab.research.google.com/github/someone/fork/blob/main/{page}.ipynb"
+    assert button in (site / f"{page}.html").read_text()
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def served(book):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(book))
+    handler.log_message = lambda *a: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def page(browser, served):
+    """A page that notes its errors and what it asks for from elsewhere."""
+    page = browser.new_page()
+    page.wrong = []
+    page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith((served, "data:", "blob:")) else page.wrong.append(r.url))
+    yield page
+    page.close()
+
+
+def test_formulas_are_set_without_a_connection(page, served):
+    page.goto(f"{served}/notebooks/{tool.chapters()[5].stem}.html")
+    page.wait_for_selector("mjx-container", timeout=20000)
+    assert page.locator("mjx-container").count() > 5
+    assert page.locator("mjx-merror").count() == 0
+    assert page.wrong == []
+
+
+def test_search_finds_a_term_without_a_connection(page, served):
+    page.goto(f"{served}/search.html?q=convolution")
+    page.wait_for_selector("#search-results li a", timeout=20000)
+    assert page.wrong == []
+
+
+@pytest.mark.parametrize("chapter", [path.stem for path in tool.chapters()])
+def test_a_chapter_opens_without_errors(chapter, page, served):
+    page.goto(f"{served}/notebooks/{chapter}.html")
+    page.wait_for_load_state("networkidle")
+    for picture in page.locator("main img").all():
+        assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert page.wrong == []
