@@ -162,6 +162,7 @@ def test_every_exercise_waits_for_an_answer_and_accepts_its_solution(path):
     chapter = int(path.stem[:2])
     assert numbers == [f"{chapter}.{n + 1}" for n in range(len(numbers))]
     assert 2 <= len(numbers) <= 4 or (chapter == 0 and len(numbers) == 1)
+    assert not [c for c in made(path).cells if has_tag(c, "solution") and c.cell_type != "code"], "seen without a click"
     untouched = [said(cell) for cell in code_cells(path) if has_tag(cell, "exercise")]
     solved = [said(cell) for cell in code_cells(path) if has_tag(cell, "solution")]
     assert [line.split(". ")[0] for line in untouched] == [f"Exercise {n}: not started" for n in numbers]
