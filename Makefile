@@ -63,10 +63,10 @@ student: $(READY) ## write the notebooks without solutions into build/student, a
 	$(LIKE_STORED) $(PY) tools/notebooks.py student $(BUILD)/student
 
 book: $(READY) ## build the book from the notebooks' stored outputs
-	$(VENV)/bin/jupyter-book build . --path-output $(BUILD)/book -W --keep-going -n -q
+	$(VENV)/bin/jupyter-book build . --path-output $(BUILD)/book -W --keep-going -q
 	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser)"
 
-pictures: $(READY) ## draw the pictures of the README and of the book's first page
+pictures: book ## draw the pictures of the README and of the book's first page
 	$(PY) tools/pictures.py
 
 address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg

@@ -34,6 +34,9 @@ def project(tmp_path_factory):
     for part in PARTS:
         there = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         there(ROOT / part, copy / part)
+    for other in (".venv/lib/some_package", "build/student"):  # what else may lie there must not become a page
+        (copy / other).mkdir(parents=True)
+        (copy / other / "page.md").write_text("# Stray\n\n```{bibliography}\n:all:\n```\n")
     return copy
 
 

@@ -26,9 +26,11 @@ def chapter():
         raise SystemExit(f"{CHAPTER}: found no built chapter; run `make book` first")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page = browser.new_page(viewport={"width": 1250, "height": 760})
         page.goto(CHAPTER.as_uri())
-        page.wait_for_load_state("networkidle")
+        scroller = page.locator(".organseg-scroller").first
+        scroller.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top - 180)")
+        page.wait_for_timeout(1000)
         page.screenshot(path=IMAGES / "chapter.png")
         browser.close()
 
@@ -36,5 +38,4 @@ def chapter():
 if __name__ == "__main__":
     IMAGES.mkdir(parents=True, exist_ok=True)
     prediction()
-    if CHAPTER.is_file():
-        chapter()
+    chapter()
