@@ -63,6 +63,7 @@ student: $(READY) ## write the notebooks without solutions into build/student, a
 	$(LIKE_STORED) $(PY) tools/notebooks.py student $(BUILD)/student
 
 book: $(READY) ## build the book from the notebooks' stored outputs
+	@rm -rf $(BUILD)/book
 	$(VENV)/bin/jupyter-book build . --path-output $(BUILD)/book -W --keep-going -q
 	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser)"
 
