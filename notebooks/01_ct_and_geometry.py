@@ -211,7 +211,8 @@ figure, (stored, viewed) = plt.subplots(1, 2, figsize=(5.6, 3), layout="constrai
 stored.imshow(case.image[:, :, 52], cmap="gray", vmin=-160, vmax=240)
 stored.set(title="as stored", ylabel="first axis: i", xlabel="second axis: j")
 viewed.imshow(radiological(case.image, 52), cmap="gray", vmin=-160, vmax=240)
-viewed.set(title="radiological view", xticks=[0, 111], xticklabels=["R", "L"], yticks=[0, 111], yticklabels=["A", "P"]);
+viewed.set(title="radiological view", xticks=[0, 111], xticklabels=["R", "L"], yticks=[0, 111], yticklabels=["A", "P"])
+plt.show()
 
 # %% [markdown]
 # For a RAS array, both axes are turned round, so that the first column is the right end and the first row the front;
@@ -263,7 +264,8 @@ draw_in_mm(panels[2], flipped, case.affine, 52)
 for axes, title in zip(panels, ("the scan", "array and affine flipped", "only the array flipped")):
     axes.set_title(title, fontsize=10)
 panels[0].set_ylabel("y (mm)")
-figure.supxlabel("x (mm), growing to the patient's right", fontsize=10);
+figure.supxlabel("x (mm), growing to the patient's right", fontsize=10)
+plt.show()
 
 # %% [markdown]
 # The third picture looks like a perfectly good CT. Nothing in its numbers is wrong, but the liver is on the left. This
@@ -448,7 +450,8 @@ axes.plot(between, np.cos(2 * np.pi * between / 5), color="0.75", label="wave, p
 axes.plot(voxel[::4], wave[::4], "o-", color="#d55e00", label="every fourth voxel")
 axes.plot(voxel[::4], smooth[::4], "s-", color="#0072b2", label="smoothed first")
 axes.set(xlabel="voxel", ylim=(-1.2, 1.9))
-axes.legend(ncols=3, loc="upper center");
+axes.legend(ncols=3, loc="upper center")
+plt.show()
 
 # %%
 np.testing.assert_allclose(wave[::4], np.cos(2 * np.pi * voxel[::4] / 20), atol=1e-12)
@@ -553,7 +556,8 @@ for axes, (title, label) in zip(panels, {"read linearly": linear, "nearest neigh
     axes.imshow(label[::-1, ::-1, 1].T, cmap=colours, vmin=0, vmax=7)
     axes.set(title=title, xlim=(15, 45), ylim=(70, 22), xticks=[], yticks=[])
 patches = [plt.Rectangle((0, 0), 1, 1, color=organ.colour, label=organ.name) for organ in organseg.ORGANS[:3]]
-figure.legend(handles=patches, loc="outside lower center", ncols=3);
+figure.legend(handles=patches, loc="outside lower center", ncols=3)
+plt.show()
 
 # %% [markdown]
 # Read linearly, the liver wears a rim of "vein" and "artery". So labels are always read with *nearest neighbour*: each
@@ -610,7 +614,8 @@ for column, marker, name in ((0, "o", "3 mm"), (1, "s", "6 mm")):
     axes.plot(list(best), [values[column] for values in best.values()], marker, markersize=8, label=name)
 axes.set(ylim=(0.7, 1.005), ylabel="Dice, there and back")
 axes.grid(axis="y", alpha=0.3)
-figure.legend(title="working voxel", loc="outside right upper");
+figure.legend(title="working voxel", loc="outside right upper")
+plt.show()
 
 # %%
 for back in (by_2, by_4):

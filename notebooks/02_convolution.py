@@ -93,7 +93,8 @@ result = np.array([[np.sum(image[i : i + 3, j : j + 3] * kernel) for j in range(
 figure, axes = plt.subplots(1, 3, figsize=(7, 3), width_ratios=(5, 3, 3))
 draw_grid(axes[0], image, "image", frame=(1, 1, 3))
 draw_grid(axes[1], kernel, "kernel")
-draw_grid(axes[2], result, "result", frame=(1, 1, 1));
+draw_grid(axes[2], result, "result", frame=(1, 1, 1))
+plt.show()
 
 # %% [markdown]
 # ## Six lines of loops
@@ -195,7 +196,8 @@ def show(axes, picture, title, **options):
 
 print(ct_slice.shape, f"pixels of {spacing:.2f} mm")
 figure, axes = plt.subplots(figsize=(4.5, 4))
-figure.colorbar(show(axes, ct_slice, "An axial slice", vmin=-160, vmax=240), label="HU");
+figure.colorbar(show(axes, ct_slice, "An axial slice", vmin=-160, vmax=240), label="HU")
+plt.show()
 
 # %% [markdown]
 # How fast does the intensity change along $x$? Take the pixel that follows, subtract the pixel before, and divide by
@@ -213,7 +215,8 @@ np.testing.assert_allclose(slope, np.gradient(ct_slice, spacing, axis=0)[1:-1], 
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
 show(axes[0], ct_slice, "Slice", vmin=-160, vmax=240)
 shown = show(axes[1], slope, "Slope along x", cmap="RdBu_r", vmin=-60, vmax=60)
-figure.colorbar(shown, label="HU per mm");
+figure.colorbar(shown, label="HU per mm")
+plt.show()
 
 # %% [markdown]
 # Where the tissue is uniform the result is near zero, and white. Borders come out, red where the intensity grows with
@@ -319,7 +322,8 @@ assert np.all(edges[[0, -1]] == 0) and np.all(air == 0)
 figure, axes = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
 part, place = (slice(0, 30), slice(60, 100)), (-0.5, 29.5, 59.5, 99.5)
 show(axes[0], same_by_hand[part], "From HU: a false edge at x = 0", cmap="RdBu_r", vmin=-500, vmax=500, extent=place)
-show(axes[1], edges[part], "From the normalised slice", cmap="RdBu_r", vmin=-0.5, vmax=0.5, extent=place);
+show(axes[1], edges[part], "From the normalised slice", cmap="RdBu_r", vmin=-0.5, vmax=0.5, extent=place)
+plt.show()
 
 # %% [markdown]
 # The picture shows the border of the image at $x = 0$, enlarged. On the left the strongest edge of all runs along it;
@@ -627,7 +631,8 @@ shown = axes.imshow(influence.T, origin="lower", cmap="gray")
 begin = np.flatnonzero(seen.any(axis=1))[0] - 0.5
 axes.add_patch(plt.Rectangle((begin, begin), field, field, fill=False, ec="darkorange", lw=2))
 axes.set(title="Which pixels move output (8, 8)?", xlabel="x (pixels)", ylabel="y (pixels)")
-figure.colorbar(shown, label="change of the output");
+figure.colorbar(shown, label="change of the output")
+plt.show()
 
 # %% [markdown]
 # The pixels that matter fill a square of fourteen by fourteen: formula and network agree. The picture shows more. The

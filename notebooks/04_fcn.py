@@ -27,7 +27,7 @@
 # **You need**: convolution, padding, stride and pooling from [chapter 2](02_convolution.ipynb); the network that
 # names a slice's body level, its softmax and its cross-entropy from [chapter 3](03_cnn.ipynb).
 #
-# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -382,7 +382,8 @@ for panel, size in zip(panels, (2, 3, 4), strict=True):
     for (i, j), count in np.ndenumerate(counts):
         panel.text(j, i, count, ha="center", va="center")
     panel.set(title=f"kernel {size}, stride 2", xticks=[], yticks=[])
-figure.suptitle("how many stamps reach each pixel");
+figure.suptitle("how many stamps reach each pixel")
+plt.show()
 
 # %% [markdown]
 # Where the stride divides the kernel's size, all pixels away from the edges get the same number of stamps: one for
@@ -557,7 +558,8 @@ for panel, (name, label) in zip(panels, named.items(), strict=True):
     panel.imshow(organs, cmap=organ_colours, vmin=1, vmax=7, origin="lower", interpolation="nearest")
     panel.set(title=name, xticks=[], yticks=[])
 handles = [plt.Rectangle((0, 0), 1, 1, color=organ.colour) for organ in organseg.ORGANS]
-figure.legend(handles, organseg.ORGAN_NAMES, loc="outside lower center", ncols=7, fontsize=8, handlelength=1);
+figure.legend(handles, organseg.ORGAN_NAMES, loc="outside lower center", ncols=7, fontsize=8, handlelength=1)
+plt.show()
 
 # %% [markdown]
 # Without skips the liver is there, with a coarse outline, and small organs are lost or misplaced. With skips more
@@ -585,7 +587,8 @@ places = np.arange(len(organseg.ORGANS))
 axes.bar(places - 0.2, dice_plain, width=0.4, color="silver", label="without skips")
 axes.bar(places + 0.2, dice_skipping, width=0.4, color="tab:blue", label="with skips")
 axes.set(xticks=places, xticklabels=organseg.ORGAN_NAMES, ylabel="Dice", ylim=(0, 1), title="three unseen patients")
-axes.legend();
+axes.legend()
+plt.show()
 
 # %% [markdown]
 # The liver, the largest organ, is found about equally well by both: well above 0.7. Artery and vein, which are only a

@@ -253,7 +253,8 @@ left.legend(loc="upper right")
 right.plot(centres, hard, color="0.6", label="Dice of the mask p > 0.5")
 right.plot(centres, soft, color="#0072b2", label="soft Dice")
 right.set(xlabel="centre of the prediction (pixel)", ylabel="Dice", title="Stairs and a slope")
-right.legend();
+right.legend()
+plt.show()
 
 # %% [markdown]
 # ## The gradient
@@ -315,7 +316,8 @@ for panel, (name, gradient) in zip(axes, gradients.items(), strict=True):
     relative = -gradient / np.abs(gradient).max()
     shown = panel.imshow(relative[::-1, ::-1].T, cmap="RdBu", vmin=-1, vmax=1)
     panel.set(title=name, xticks=[], yticks=[])
-figure.colorbar(shown, ax=axes, label="red: lower p, blue: raise p\n(1: the strongest pixel)");
+figure.colorbar(shown, ax=axes, label="red: lower p, blue: raise p\n(1: the strongest pixel)")
+plt.show()
 
 # %% [markdown]
 # The pixels share their weights: what the network learns at one, it does at all that look alike. So what matters is
@@ -528,7 +530,8 @@ for panel, (title, (of_cross_entropy, of_dice)) in zip(axes, panels.items(), str
     panel.set_xticks(range(7), organseg.ORGAN_NAMES, rotation=45)
     panel.set(title=title, ylim=(0, 1))
 axes[0].set(ylabel="Dice on the test slices")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2);
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+plt.show()
 
 # %%
 of_cross_entropy, of_dice = (dict(zip(organseg.ORGAN_NAMES, s, strict=True)) for s in panels["8 epochs"])
@@ -609,7 +612,8 @@ for power, name in enumerate(("equal", "1/V", "1/V²")):
     axes.bar(np.arange(8) + 0.27 * (power - 1), weights[power], width=0.25, color=shade, label=name)
 axes.set_xticks(range(8), names, rotation=20)
 axes.set(yscale="log", ylabel="weight (mean 1)", title="Who counts how much, on our slice")
-figure.legend(loc="outside right upper", title="$w_l$");
+figure.legend(loc="outside right upper", title="$w_l$")
+plt.show()
 
 # %%
 by_hand = np.mean(weights[1] * per_class[0])

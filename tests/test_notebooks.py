@@ -103,6 +103,12 @@ def test_cells_can_be_read_at_once(path):
 
 
 @each_chapter
+def test_no_cell_hides_its_value_with_a_semicolon(path):
+    """nbval runs cells without a history, and there a semicolon hides nothing: end with plt.show()."""
+    assert not [cell.source for cell in code_cells(path) if cell.source.rstrip().endswith(";")]
+
+
+@each_chapter
 def test_every_picture_has_a_text(path):
     for cell in code_cells(path):
         if any("image/png" in output.get("data", {}) for output in cell.outputs):
