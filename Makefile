@@ -15,9 +15,8 @@ LOCK_OPTIONS ?=
 TESTS_OF_BACKEND := tests/test_networks.py tests/test_losses.py tests/test_augmentation.py \
                     tests/test_training.py tests/test_inference.py
 PYTEST := -m pytest -q --durations=10
-# Every notebook runs again, and its outputs are compared with the stored ones; a cell may take five minutes.
-NBVAL := -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 --nbval-sanitize-with=tests/sanitize.cfg \
-         --durations=10 notebooks
+# Every notebook runs again, and its outputs are compared with the stored ones.
+NBVAL := $(PYTEST) --nbval notebooks
 # As the stored outputs were made: pictures inline, the profile of a machine without a GPU.
 LIKE_STORED := env -u MPLBACKEND ORGANSEG_PROFILE=fast
 
@@ -40,7 +39,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 course: $(READY) ## run every notebook on this machine, build the book; says where to open it
-	$(LIKE_STORED) $(PY) tools/notebooks.py run --into $(BUILD)/notebooks
+	$(PY) tools/notebooks.py run --into $(BUILD)/notebooks
 	@$(MAKE) --no-print-directory book
 
 test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX, and every notebook
@@ -54,13 +53,13 @@ test-colab: $(READY_COLAB) ## run the same tests with the versions that Google C
 	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL)
 
 notebooks: $(READY) ## make and run the notebooks that changed (NAMES="02 05": these)
-	$(LIKE_STORED) $(PY) tools/notebooks.py run $(NAMES)
+	$(PY) tools/notebooks.py run $(NAMES)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
 
 student: $(READY) ## write the notebooks without solutions into build/student, and run each of them
-	$(LIKE_STORED) $(PY) tools/notebooks.py student $(BUILD)/student
+	$(PY) tools/notebooks.py student $(BUILD)/student
 
 book: $(READY) ## build the book from the notebooks' stored outputs
 	@rm -rf $(BUILD)/book

@@ -153,12 +153,7 @@ def passes(target, library):
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": str(library)}
     if target.endswith(".ipynb"):
-        command += [
-            "--nbval",
-            "--nbval-current-env",
-            "--nbval-cell-timeout=300",
-            "--nbval-sanitize-with=tests/sanitize.cfg",
-        ]
+        command += ["--nbval"]
         environment |= {"ORGANSEG_PROFILE": "fast"}
         environment.pop("MPLBACKEND", None)
     done = subprocess.run([*command, target], cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -167,8 +167,7 @@ def execute(notebook, folder=NOTEBOOKS):
     """Run all cells in place and return what the run took."""
     from nbclient import NotebookClient
 
-    environment = {"ORGANSEG_PROFILE": "fast", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    os.environ.update(environment)
+    os.environ["ORGANSEG_PROFILE"] = "fast"
     os.environ.pop("MPLBACKEND", None)  # a notebook draws inline
     place = {"metadata": {"path": folder}}
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=place)
@@ -206,14 +205,13 @@ def run(path, into=None):
     pattern = rf"{re.escape(MEASURED)}.*"
     heads[0].source = re.sub(pattern, line, heads[0].source)
     notebook.metadata["organseg"] = measures
-    write_text(path, lambda text: re.sub(pattern, line, text))
+    write_text(path, re.sub(pattern, line, path.read_text()))
     nbformat.write(notebook, path.with_suffix(".ipynb"))
     return measures
 
 
-def write_text(path, change):
-    """Change a chapter's text, and fill in its first cell."""
-    text = change(path.read_text())
+def write_text(path, text):
+    """Write a chapter's text, with its first cell filled in."""
     start = re.search(r'^# %% tags=\["setup"\]\n', text, flags=re.MULTILINE)
     if start is None:
         sys.exit(f'{path.name}: found no code cell that begins with # %% tags=["setup"]; add one after the head')
@@ -239,7 +237,7 @@ def set_address(url):
     text = re.sub(r"(?m)^(  use_repository_button: ).*", rf"\g<1>{str(bool(url)).lower()}", text)
     CONFIG.write_text(text)
     for path in chapters():
-        write_text(path, lambda text: text)
+        write_text(path, path.read_text())
         made = path.with_suffix(".ipynb")
         if made.exists():
             notebook = nbformat.read(made, as_version=4)
