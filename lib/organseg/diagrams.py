@@ -6,16 +6,15 @@ comes up again (`organseg.fcn`, `organseg.unet`) is a U: the analysis path goes 
 comes up on the right, and the skip connections run across.
 """
 
-import io
 import re
 from math import prod
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
-from PIL import Image
 
 from organseg.architecture import read_model, size_words
 from organseg.backend import keras
+from organseg.viewing import drawn, png_bytes
 
 COLOURS = {  # dark words are readable on all of them; the legend is in this order
     "image": "#ffffff",
@@ -44,10 +43,7 @@ class Diagram(Figure):
         self.paper.set_axis_off()
 
     def _repr_png_(self):
-        drawn, small = io.BytesIO(), io.BytesIO()
-        self.savefig(drawn, format="png", dpi=120)
-        Image.open(drawn).convert("RGB").quantize(96).save(small, format="png", optimize=True)
-        return small.getvalue()
+        return png_bytes(drawn(self, dpi=120).quantize(96))
 
     def write(self, x, y, words, size=6.8, color=INK, **options):
         self.paper.text(x, y, words, fontsize=size, color=color, va="center_baseline", **options)

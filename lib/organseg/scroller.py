@@ -7,7 +7,6 @@ rounded to steps, and large volumes are down-sampled first. The words below the 
 
 import base64
 import html
-import io
 import json
 from dataclasses import replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from organseg.cases import Case
 from organseg.errors import OrgansegError
 from organseg.geometry import HU_WINDOW, WorkingGrid, to_working
 from organseg.organs import NUM_CLASSES, ORGANS
-from organseg.viewing import MARKS, PLANES, WINDOW, best_slice, canonical_view, slice_picture
+from organseg.viewing import MARKS, PLANES, WINDOW, best_slice, canonical_view, png_bytes, slice_picture
 
 WINDOWS = {  # HU, black to white
     "soft tissue": WINDOW,
@@ -194,9 +193,7 @@ def _made_small(case):
 
 
 def _png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png_bytes(Image.fromarray(pixels))).decode()
 
 
 def _times(numbers):

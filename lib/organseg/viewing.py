@@ -26,6 +26,20 @@ COLOURS = np.array([(0, 0, 0), *(to_rgb(organ.colour) for organ in ORGANS)])
 MOST_ELONGATED = 8  # a thin slab is stretched until its longest edge is only so many times its shortest
 
 
+def drawn(figure, dpi):
+    """A matplotlib figure as a PIL picture in RGB."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    return Image.open(file).convert("RGB")
+
+
+def png_bytes(picture):
+    """A PIL picture as the content of a PNG file, compressed as well as PIL can."""
+    file = io.BytesIO()
+    picture.save(file, format="png", optimize=True)
+    return file.getvalue()
+
+
 class Picture(Figure):
     """A matplotlib figure on black that a notebook shows without pyplot."""
 
@@ -33,11 +47,8 @@ class Picture(Figure):
         super().__init__(figsize=(width, height), facecolor="black")
 
     def _repr_png_(self):
-        drawn, small = io.BytesIO(), io.BytesIO()
-        self.savefig(drawn, format="png", dpi=100)
         # 6 bits per colour halve the file and are not seen; a palette of 256 colours would merge organs.
-        ImageOps.posterize(Image.open(drawn).convert("RGB"), 6).save(small, format="png", optimize=True)
-        return small.getvalue()
+        return png_bytes(ImageOps.posterize(drawn(self, dpi=100), 6))
 
     def save(self, path):
         """Write the picture as PNG; the file appears whole or not at all."""
