@@ -10,6 +10,8 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import psutil
+from nibabel import orientations
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
@@ -105,7 +107,7 @@ def read_volume(path):
             raise OrgansegError(f"{path}: found a {len(shape)}-D series {shape}; {expected}; save one volume of it")
         if min(shape) < 1:
             raise OrgansegError(f"{path}: found an empty volume {shape}; {expected}; export it again")
-        _refuse_too_few_bytes(path, image, shape, dtype)
+        _refuse_impossible_size(path, image, shape, dtype)
         voxels = np.asanyarray(image.dataobj).reshape(shape)
     except FileNotFoundError as error:
         missing = Path(error.filename or "data file").name
@@ -122,22 +124,54 @@ def read_volume(path):
     return voxels, affine
 
 
-def _refuse_too_few_bytes(path, image, shape, dtype):
-    """Stop before memory is taken for voxels that a file of this size cannot hold."""
+def _refuse_impossible_size(path, image, shape, dtype):
+    """Stop before memory is taken for voxels that a file of this size, or this machine, cannot hold."""
     file = Path(image.file_map["image"].filename or path)
     claimed, there = math.prod(int(n) for n in shape) * dtype.itemsize, file.stat().st_size
     if claimed > there * (GZIP_LIMIT if file.suffix == ".gz" else 1):
         raise OrgansegError(f"{path}: found {there} bytes; its header claims {shape} voxels; fetch it again")
+    free = psutil.virtual_memory().available
+    if claimed > free:
+        raise OrgansegError(
+            f"{path}: its header claims {claimed / 1e9:.1f} GB of voxels; found {free / 1e9:.1f} GB of free memory; "
+            "use a machine with more, or look at how the file was written"
+        )
+
+
+def read_on_grid(path, image, affine, image_path):
+    """Read a label or mask that must lie on an image's grid, and turn its axes to the image's.
+
+    A program may store the very same voxels with axes in another order or direction; that is undone exactly, without
+    resampling.
+
+    Parameters
+    ----------
+    path : of the label; image, affine : the image's array and affine; image_path : to name it in an error
+
+    Returns
+    -------
+    array of the image's shape, in the file's own data type
+
+    Raises
+    ------
+    OrgansegError
+        See `load_case`; the label lies on another grid.
+    """
+    voxels, label_affine = read_volume(path)
+    turn = orientations.ornt_transform(orientations.io_orientation(label_affine), orientations.io_orientation(affine))
+    turned_affine = label_affine @ orientations.inv_ornt_aff(turn, voxels.shape)
+    turned = orientations.apply_orientation(voxels, turn)
+    if turned.shape != image.shape or not same_grid(turned_affine, affine, image.shape):
+        raise OrgansegError(
+            f"{path}: found a label on another grid ({voxels.shape}, {_axes_and_spacing(label_affine)}); expected that "
+            f"of {image_path} ({image.shape}, {_axes_and_spacing(affine)}); "
+            "resample the label with nearest neighbour"
+        )
+    return turned
 
 
 def _read_label(path, case, image_path):
-    voxels, affine = read_volume(path)
-    if voxels.shape != case.image.shape or not same_grid(affine, case.affine, voxels.shape):
-        raise OrgansegError(
-            f"{path}: found a label on another grid ({voxels.shape}, {_axes_and_spacing(affine)}); expected that of "
-            f"{image_path} ({case.image.shape}, {_axes_and_spacing(case.affine)}); "
-            "resample the label with nearest neighbour"
-        )
+    voxels = read_on_grid(path, case.image, case.affine, image_path)
     unknown = sorted(set(np.unique(voxels).tolist()) - set(range(NUM_CLASSES)))
     if unknown:
         listed = ", ".join(f"{value:g}" for value in unknown[:5])
@@ -173,6 +207,8 @@ def whole_file(path):
     try:
         yield Path(aside)
         os.chmod(aside, 0o644)
+        with open(aside, "rb") as written:
+            os.fsync(written.fileno())  # on the disk before it has its name, even if the power fails
         os.replace(aside, path)
     finally:
         Path(aside).unlink(missing_ok=True)

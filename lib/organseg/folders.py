@@ -6,7 +6,7 @@ nnU-Net or MONAI::
     DATA/dataset.json                    names of the labels, and which organs each case has labels for
     DATA/imagesTr/CASE_0000.nii.gz       images to train on (0000 is the channel: CT)
     DATA/labelsTr/CASE.nii.gz            their labels
-    DATA/imagesTs/CASE_0000.nii.gz       images without labels (optional)
+    DATA/imagesTs/CASE_0000.nii.gz       images that are never trained on (optional), with labels in labelsTs or without
 """
 
 import json
@@ -63,12 +63,23 @@ def find_cases(folder, part="Tr"):
         if label is None and part == "Tr":
             raise OrgansegError(f"{image}: found no labelsTr/{name}.nii.gz; expected a label; or move it to imagesTs")
         annotated = about.get("annotated_labels", {}).get(name, ORGAN_IDS)
+        if label is not None and name not in about.get("annotated_labels", (name,)):
+            message = (
+                f"{name}: not among annotated_labels in {folder}/dataset.json, so all seven organs count as annotated"
+            )
+            warnings.warn(message, OrgansegWarning, stacklevel=2)
         if not isinstance(annotated, list | tuple) or any(organ not in ORGAN_IDS for organ in annotated):
             where = f"{folder}/dataset.json"
             raise OrgansegError(
                 f"{where}: found annotated_labels {annotated!r} of {name}; expected a list of ids 1 to 7"
             )
         found.append(CaseFiles(name, image, label, tuple(annotated), str(about.get("patients", {}).get(name, name))))
+    listed = set(about.get("cases", {}).get(f"images{part}", ()))
+    if missing := sorted(listed - {case.name for case in found}):
+        raise OrgansegError(
+            f"{folder}: found {len(listed) - len(missing)} of the {len(listed)} cases that dataset.json lists for "
+            f"images{part} ({missing[0]} is missing); expected all; prepare the data again, which adds what is missing"
+        )
     if not found:
         raise OrgansegError(f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images")
     return found
@@ -84,7 +95,7 @@ def read_dataset_json(folder):
     try:
         about = json.loads(path.read_text())
         ids = {name: int(value) for name, value in about["labels"].items() if name != "background"}
-        for optional in ("annotated_labels", "patients"):
+        for optional in ("annotated_labels", "patients", "cases"):
             about.get(optional, {}).items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it"
@@ -94,8 +105,18 @@ def read_dataset_json(folder):
     return about
 
 
-def write_dataset_json(folder, name, annotated, description=""):
-    """Write dataset.json for the cases named in `annotated` (a dict: case name to the ids of its annotated organs)."""
+def write_dataset_json(folder, name, annotated, description="", **more):
+    """Write dataset.json.
+
+    Parameters
+    ----------
+    folder : path of the data folder
+    name, description : str
+    annotated : dict, the name of each case with labels to the ids of its annotated organs
+    more : further entries. Two have a meaning here: `patients`, a dict from case to patient, and `cases`, a dict from
+        'imagesTr' and 'imagesTs' to the names of all cases that must be there; `find_cases` refuses a folder that lacks
+        one of them, so a folder that was not finished is never trained on.
+    """
     about = {
         "name": name,
         "description": description,
@@ -103,8 +124,8 @@ def write_dataset_json(folder, name, annotated, description=""):
         "file_ending": ".nii.gz",
         "labels": {"background": 0} | {organ.name: organ.id for organ in ORGANS},
         "annotated_labels": {case: list(ids) for case, ids in annotated.items()},
-        "numTraining": len(annotated),
-    }
+        "numTraining": len(more.get("cases", {}).get("imagesTr", annotated)),
+    } | more
     with whole_file(Path(folder) / "dataset.json") as aside:
         aside.write_text(json.dumps(about, indent=1) + "\n")
 

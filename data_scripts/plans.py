@@ -1,0 +1,184 @@
+"""Which files of an archive make a case, and how they become an image and a label of the seven organs."""
+
+import re
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from archives import Folder
+from organseg import Case, OrgansegError, load_case, save_image, save_label
+from organseg.cases import read_on_grid
+from organseg.checks import doubts
+from organseg.geometry import AIR
+from series import patient_id, read_series
+from tables import ORGAN_ID
+
+
+@dataclass
+class Plan:
+    """One case: its name, 'Tr' or 'Ts', its files in the archive, and the organs they are labelled for."""
+
+    name: str
+    part: str
+    image: str
+    labels: dict = field(default_factory=dict)  # a file to {organ id: values in it, or None for all above 0}
+    annotated: tuple = ()
+    series: str | None = None
+    patient: str = ""
+
+    def image_in(self, out):
+        return out / f"images{self.part}" / f"{self.name}_0000.nii.gz"
+
+    def label_in(self, out):
+        return out / f"labels{self.part}" / f"{self.name}.nii.gz"
+
+    def is_in(self, out, archive):
+        """True where image and label are there, and no older than the files of a folder that they were made from."""
+        made = [(self.image_in(out), [self.image])] + ([(self.label_in(out), list(self.labels))] if self.labels else [])
+        return all(file.is_file() and file.stat().st_mtime >= archive.changed(names) for file, names in made)
+
+
+def plan_cases(archive, table):
+    """All cases of an archive, sorted by name, and those without a label (name to reason)."""
+    names = archive.names()
+    there, plans, left_out = set(names), {}, {}
+    held_out = _held_out(archive, names, table)
+    places = names if "dicom" not in table else sorted({p.as_posix() for n in names for p in Path(n).parents} - {"."})
+    for pattern, labelled in ((table.get("image") or table.get("dicom"), True), (table.get("unlabelled"), False)):
+        for match in _matches(pattern, places if labelled else names, table):
+            key, fields = match["case"], match.groupdict()
+            name = re.sub(r"[^\w.-]", "_", table.get("name", "{case}").format(case=key))
+            if name in plans or name in left_out:
+                raise OrgansegError(f"found two scans of the name {name}, the second is {match[0]}; rename one of them")
+            plan = Plan(
+                name, "Ts" if key in held_out or not labelled else "Tr", match[0],
+                series=table.get("series", {}).get(key), patient=table.get("patients", {}).get(key, ""),
+            )  # fmt: skip
+            if labelled:
+                plan.labels = _labels_of(fields, table, there)
+                drawn = table.get("annotated", {}).get(key)
+                ids = {organ for values in plan.labels.values() for organ in values}
+                plan.annotated = tuple(sorted(ids & {ORGAN_ID[o] for o in drawn} if drawn is not None else ids))
+                if not plan.labels:
+                    wanted = table.get("label") or table.get("masks") or "no label or masks in the mapping"
+                    left_out[name] = f"found no label for {match[0]}; expected {wanted}"
+                    continue
+            plans[name] = plan
+    if "dicom" in table:
+        _join_patients(archive, list(plans.values()))
+    return sorted(plans.values(), key=lambda plan: (plan.part == "Ts" and not plan.labels, plan.name)), left_out
+
+
+def _join_patients(archive, plans):
+    """Name each DICOM case's patient after the patient's first case: the identity itself is written nowhere."""
+    first = {}
+    for plan in sorted(plans, key=lambda plan: plan.name):
+        identity = "" if plan.patient or plan.part == "Ts" else patient_id(archive.path / plan.image, plan.series)
+        if identity:
+            plan.patient = first.setdefault(identity, plan.name)
+            if plan.patient != plan.name:
+                print(f"{plan.name} and {plan.patient} are of one patient (PatientID); if not, say so under [patients]")
+
+
+def _matches(pattern, names, table):
+    """Names that look like a pattern, with what stands at {case} and {part}; a folder may lie around all."""
+    if not pattern:
+        return []
+    fields = {"case": table.get("case", "[^/]+?"), "part": "|".join(table.get("parts", ()))}
+    expression, seen = "(?P<around>(?:[^/]+/)?)", set()
+    for piece in re.split(r"(\{\w+\})", pattern.strip("/")):
+        name = piece[1:-1] if piece.startswith("{") else None
+        if name is None:
+            expression += re.escape(piece)
+        elif name in fields:
+            expression += f"(?P={name})" if name in seen else f"(?P<{name}>{fields[name]})"
+            seen.add(name)
+        else:
+            raise OrgansegError(f"found {piece} in the pattern {pattern!r}; expected {{case}} or {{part}}; correct it")
+    if "case" not in seen:
+        raise OrgansegError(f"found the pattern {pattern!r}; expected {{case}} in it; correct the mapping")
+    return [match for name in names if (match := re.fullmatch(expression, name))]
+
+
+def _labels_of(fields, table, there):
+    """The label files of a case that are there, each with the values that are organs in it."""
+    organs = {ORGAN_ID[organ]: value for organ, value in table.get("organs", {}).items()}
+    if "label" in table:
+        name = fields["around"] + table["label"].format(**fields)
+        listed = {organ: [value] if isinstance(value, int) else list(value) for organ, value in organs.items()}
+        return {name: listed} if name in there else {}
+    found = {}
+    for organ, mask in organs.items():
+        name = fields["around"] + table.get("masks", "").format(organ=mask, **fields)
+        if name in there:
+            found[name] = {organ: None}
+    return found
+
+
+def _held_out(archive, names, table):
+    """The cases that the publisher set aside for testing."""
+    if "split" not in table:
+        return set()
+    file = next((n for n in names if n.rpartition("/")[2] == table["split"]), None)
+    if file is None:
+        print(f"found no {table['split']}: no case is set aside for testing")
+        return set()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = pandas.read_csv(archive.extract(file, folder), sep=";", encoding="utf-8-sig", dtype=str)
+    return set(rows.loc[rows["split"] == "test", "image_id"])
+
+
+def prepare_case(plan, archive, table, out, scratch):
+    """Read one case from the archive and write it; returns the doubts about the scan (see `organseg.checks`).
+
+    Raises
+    ------
+    OrgansegError
+        A file is damaged, no CT, or lies on another grid than the image; the label has a value that nobody named.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        case = _read_image(plan, archive, table, folder)
+        if plan.labels:
+            case = replace(case, label=_read_labels(plan, archive, table, case, folder))
+    found = doubts(case)
+    if plan.labels:
+        if not case.label.any():
+            found.append("no voxel of the label is an organ; if the scan shows one, look at [organs]")
+        save_label(case.label, case.affine, plan.label_in(out))
+    # A NaN has no whole number; what was not measured counts as air, here as in training.
+    save_image(np.where(np.isfinite(case.image), case.image, AIR), case.affine, plan.image_in(out))
+    return found
+
+
+def _read_image(plan, archive, table, folder):
+    if "dicom" in table and plan.part == "Tr":
+        image, affine = read_series(archive.path / plan.image, plan.series)
+        return Case(image, None, affine, plan.name, plan.annotated)
+    return load_case(archive.extract(plan.image, folder), annotated=plan.annotated, name=plan.name)
+
+
+def _read_labels(plan, archive, table, case, folder):
+    """The label image with our ids, on the grid and axes of the case's image."""
+    label = np.zeros(case.image.shape, np.uint8)
+    for file, organs in plan.labels.items():
+        voxels = read_on_grid(archive.extract(file, folder), case.image, case.affine, plan.image)
+        if not isinstance(archive, Folder):
+            Path(folder, Path(file).name).unlink()
+        known = {0, *table.get("others", ())}
+        for organ, values in organs.items():
+            if values is None:
+                label[voxels > 0] = organ
+            else:
+                label[np.isin(voxels, values)] = organ
+                known |= set(values)
+        unknown = sorted(set(np.unique(voxels).tolist()) - known) if None not in organs.values() else []
+        if unknown:
+            listed = ", ".join(f"{value:g}" for value in unknown[:5])
+            raise OrgansegError(
+                f"{file}: found label values {listed}; expected {', '.join(f'{v:g}' for v in sorted(known))}; "
+                "name them under [organs], or under others if they are none of the seven"
+            )
+    return label

@@ -1,0 +1,293 @@
+"""Bring a CT data set from the web, or scans of your own, into the folder that trains.
+
+    python data_scripts/prepare.py --list
+    python data_scripts/prepare.py totalsegmentator-small --out data/totalsegmentator
+    python data_scripts/prepare.py own --from scans --mapping mapping.toml --out data/own
+
+The result has the layout of nnU-Net and the Medical Segmentation Decathlon (see `organseg.folders`), the seven organs
+under organseg's ids, and a card with licence and citation. Run the same command again after an interruption: it does
+only what is missing. While cases are missing, `organseg train` refuses the folder.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import filelock
+import numpy as np
+import psutil
+from tqdm.auto import tqdm
+
+from archives import open_archive
+from download import check_md5, fetch
+from organseg import OrgansegError, write_dataset_json
+from organseg.cases import whole_file
+from plans import plan_cases, prepare_case
+from tables import DATASETS, card, dataset, list_of, own_table, read_datasets, recipe
+
+MEMORY_PER_CASE = 3e9  # bytes: a scan of 512×512×700 voxels as it is stored, in float32 and with its label
+
+
+def main(arguments=None):
+    """The command line. Bad input or a failure ends in one line on standard error and exit status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        sets = read_datasets(options.datasets)
+        if options.list:
+            return print(list_of(sets))
+        if not options.name or not options.out:
+            raise OrgansegError("found no data set or no --out; expected both; see --list and --help")
+        left_out = prepare(options, sets)
+    except OrgansegError as error:
+        sys.exit(_fail(str(error)))
+    except OSError as error:
+        sys.exit(_fail(f"{' '.join(str(error).split())}; make room or check the path, then run this again: it goes on"))
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again: it goes on")
+        sys.exit(130)
+    if left_out:
+        for name, reason in sorted(left_out.items()):
+            print(f"left out {name}: {reason}", file=sys.stderr)
+        sys.exit(_fail(f"{len(left_out)} cases were left out; the others are ready in {options.out}"))
+
+
+def prepare(options, sets):
+    """Do what one command line asks for; returns the cases that had to be left out, with the reasons."""
+    out = Path(options.out)
+    table = own_table(options) if options.name == "own" else dataset(sets, options.name)
+    source = {"set": options.name, "recipe": recipe(table), "limit": options.limit}
+    about = _check_place(out, source)
+    if about and options.name != "own" and _is_complete(out, about, options.limit):
+        count = sum(map(len, about["cases"].values()))
+        print(f"{out}: all {count} cases are there, nothing to do")
+        return {}
+    if about and (before := about["source"]["limit"]) is not None and options.limit is not None:
+        source["limit"] = max(before, options.limit)
+    elif about:
+        source["limit"] = None
+    out.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(out / ".preparing.lock", timeout=0)
+    try:
+        with lock:
+            return _prepare_locked(options, table, source, out)
+    except filelock.Timeout:
+        raise OrgansegError(f"{out}: another run is preparing this folder; wait until it has ended") from None
+
+
+def _prepare_locked(options, table, source, out):
+    scratch = out / ".scratch"
+    for litter in [scratch, *out.rglob(".writing-*")]:  # of a run that was killed
+        shutil.rmtree(litter) if litter.is_dir() else litter.unlink(missing_ok=True)
+    path = Path(options.source) if options.source else out / "archive" / table.get("url", "").rpartition("/")[2]
+    if not options.source and "url" not in table:
+        where = f"register at {table['register']}, download the archive" if "register" in table else "choose a folder"
+        raise OrgansegError(f"{options.name}: found no --from; {where}, and name it with --from")
+    if "pictures" in table:
+        return _prepare_pictures(options, table, out, path)
+    if path.is_dir() or "gigabytes" not in table:
+        _check_disk(out, _size_of(path), None, 0)
+    else:
+        _check_disk(out, int(table.get("bytes", table["gigabytes"] * 1e9)), source["limit"], table["cases"], path)
+    if not options.source:
+        fetch(table["url"], path, table.get("md5"), table.get("bytes"))
+    elif path.is_file() and not (out / "dataset.json").is_file():
+        check_md5(path, table.get("md5"), "look whether the download is whole, or of another version")
+    archive = open_archive(path)
+    plans, left_out = plan_cases(archive, table)
+    if not plans and not left_out:
+        pattern = table.get("image") or table.get("dicom") or table.get("unlabelled")
+        raise OrgansegError(
+            f"{path}: found no file like {pattern}; expected the layout of {options.name}; check the path"
+        )
+    plans = plans[: source["limit"]]
+    _write_dataset_json(out, options.name, table, source, plans, left_out)
+    (out / "DATASET.md").write_text(card(options.name, table))
+    missing = [plan for plan in plans if not plan.is_in(out, archive)]
+    if len(missing) < len(plans):
+        print(f"{len(plans) - len(missing)} of {len(plans)} cases are there already")
+    left_out |= _prepare_cases(archive, table, missing, out, scratch, options)
+    ready = [plan for plan in plans if plan.name not in left_out]
+    _write_dataset_json(out, options.name, table, source, ready, left_out)
+    if not ready:
+        raise OrgansegError(f"{path}: found no usable case ({next(iter(left_out.values()))}); nothing was prepared")
+    if options.delete_archive and not options.source:
+        shutil.rmtree(out / "archive")
+    in_test = sum(plan.part == "Ts" for plan in ready)
+    print(f"{out}: {len(ready) - in_test} cases to train on" + (f", {in_test} in imagesTs" if in_test else ""))
+    return left_out
+
+
+# The place where it goes
+
+
+def _check_place(out, source):
+    """The dataset.json of an earlier run of the same kind, or None; refuses a folder that holds anything else."""
+    file = out / "dataset.json"
+    if not file.is_file():
+        if any((out / part).is_dir() and any((out / part).iterdir()) for part in ("imagesTr", "labelsTr")):
+            raise OrgansegError(f"{out}: found images of another origin; expected an empty folder; choose another")
+        return None
+    try:
+        about = json.loads(file.read_text())
+        before = about["source"]
+        about["cases"]["imagesTr"], about["cases"]["imagesTs"], before["limit"]
+    except (ValueError, KeyError, TypeError):
+        raise OrgansegError(
+            f"{out}: found a dataset.json of another origin; expected an empty folder; choose another"
+        ) from None
+    for key, what in (("set", "data set"), ("recipe", "mapping (organs or files)")):
+        if before.get(key) != source[key]:
+            raise OrgansegError(
+                f"{out}: found cases prepared with another {what}; expected {source['set']} as it is mapped now; "
+                "choose another folder, or delete this one"
+            )
+    return about
+
+
+def _is_complete(out, about, limit):
+    """True where an earlier run finished at least what is asked for now."""
+    before = about["source"]["limit"]
+    enough = before is None or (limit is not None and limit <= before)
+    return (
+        enough
+        and not about.get("left_out")
+        and all(
+            (out / part / f"{name}_0000.nii.gz").is_file() for part, names in about["cases"].items() for name in names
+        )
+    )
+
+
+def _check_disk(out, archive_bytes, limit, cases, path=None):
+    """State the peak need of disk, and refuse where it does not fit.
+
+    Nothing of a case grows by preparing it, the compression aside, so the archive's size per case bounds a case's.
+    """
+    share = 1.0 if not cases or limit is None else min(1.0, limit / cases)
+    prepared = 1.2 * archive_bytes * share
+    to_fetch = 0
+    if path is not None and not path.is_file():
+        part = path.with_name(path.name + ".part")
+        to_fetch = archive_bytes - (part.stat().st_size if part.is_file() else 0)
+    there = sum(file.stat().st_size for file in out.glob("*/*.nii.gz"))
+    need = to_fetch + max(0, prepared - there)
+    free = shutil.disk_usage(out).free
+    print(
+        f"disk: {to_fetch / 1e9:.2f} GB to fetch and about {max(0, prepared - there) / 1e9:.2f} GB of cases, "
+        f"{need / 1e9:.2f} GB at the peak; {free / 1e9:.2f} GB are free"
+    )
+    if need > free:
+        raise OrgansegError(
+            f"{out}: found {free / 1e9:.2f} GB of free disk; expected {need / 1e9:.2f} GB; "
+            "make room, take fewer cases with --limit, or choose another disk"
+        )
+
+
+def _size_of(path):
+    return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
+
+
+# The work
+
+
+def _prepare_cases(archive, table, plans, out, scratch, options):
+    """Prepare several cases at once; returns those that could not be (name to reason)."""
+    failed = {}
+    affordable = int(psutil.virtual_memory().available / MEMORY_PER_CASE)
+    workers = options.workers or max(1, min(os.cpu_count() or 1, affordable))
+    scratch.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(plans), unit="case", desc="preparing") as bar:
+        jobs = {pool.submit(prepare_case, plan, archive, table, out, scratch): plan for plan in plans}
+        try:
+            for job in as_completed(jobs):
+                try:
+                    found = job.result()
+                    for line in found if options.name == "own" else ():
+                        tqdm.write(f"{jobs[job].name}: {line}")
+                except OrgansegError as error:
+                    failed[jobs[job].name] = str(error)
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    shutil.rmtree(scratch)
+    return failed
+
+
+def _prepare_pictures(options, table, out, archive):
+    """A set that is one file of pictures: fetch it, see that it loads without pickle, keep it."""
+    file = out / (archive.name if options.source else table["url"].rpartition("/")[2])
+    if options.source:
+        check_md5(archive, table["md5"], "look whether the download is whole, or of another version")
+        with whole_file(file) as aside:
+            shutil.copyfile(archive, aside)
+    else:
+        _check_disk(out, int(table["gigabytes"] * 1e9), 0, 1, file)
+        fetch(table["url"], file, table["md5"])
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            counts = {part: len(stored[f"{part}_images"]) for part in table["pictures"]}
+            if any(len(stored[f"{part}_labels"]) != count for part, count in counts.items()):
+                raise ValueError("not as many labels as pictures")
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        message = f"{file}: found no pictures with labels ({error!r:.60}); delete it and run this again"
+        raise OrgansegError(message) from None
+    (out / "DATASET.md").write_text(card(options.name, table))
+    print(f"{file}: pictures: " + ", ".join(f"{part} {count}" for part, count in counts.items()))
+    return {}
+
+
+def _write_dataset_json(out, name, table, source, plans, left_out):
+    """Write dataset.json before the first case: until all are there, it says what is missing."""
+    patients = {plan.name: plan.patient for plan in plans if plan.patient}
+    write_dataset_json(
+        out, name, {plan.name: plan.annotated for plan in plans if plan.labels}, table.get("title", ""),
+        licence=table.get("licence", ""), reference=table.get("source", ""), source=source, left_out=left_out,
+        cases={f"images{part}": [plan.name for plan in plans if plan.part == part] for part in ("Tr", "Ts")},
+        **({"patients": patients} if patients else {}),
+    )  # fmt: skip
+
+
+def _fail(line):
+    print(f"prepare: {line}", file=sys.stderr)
+    return 2
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="prepare.py", description=__doc__.split("\n\n")[0])
+    parser.add_argument("name", nargs="?", help="a data set of --list, or 'own'")
+    parser.add_argument("--out", help="data folder to write, or to complete")
+    parser.add_argument("--list", action="store_true", help="show the data sets: size, cases, licence, organs")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N cases")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="PATH",
+        help="an archive (or unpacked folder) that you have; needed for btcv and own",
+    )
+    parser.add_argument(
+        "--mapping", metavar="FILE", help="own: where the scans lie and which label is which organ (TOML)"
+    )
+    parser.add_argument("--workers", type=_positive, metavar="N", help="cases at once (all cores, as memory allows)")
+    parser.add_argument("--delete-archive", action="store_true", help="delete what was fetched once all is prepared")
+    parser.add_argument(
+        "--datasets",
+        default=DATASETS,
+        metavar="FILE",
+        help="another table of data sets, e.g. with a mirror's addresses",
+    )
+    return parser
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    main()
