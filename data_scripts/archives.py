@@ -51,6 +51,15 @@ def open_archive(path):
 
 
 class _Archive:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Close what is open; nothing but a zip stays open."""
+
     def names(self):
         """Names of all files, sorted; hidden ones and macOS' additions left out."""
         hidden = (".", "__MACOSX")
@@ -91,6 +100,9 @@ class ZipArchive(_Archive):
                 )
             if not info.is_dir():
                 self.sizes[info.filename] = info.file_size
+
+    def close(self):
+        self._file.close()
 
     def _open(self, name):
         return self._file.open(name)  # several at a time may be open: zipfile guards its position in the file

@@ -82,34 +82,28 @@ def _prepare_locked(options, table, source, out):
     scratch = out / ".scratch"
     for litter in [scratch, *out.rglob(".writing-*")]:  # of a run that was killed
         shutil.rmtree(litter) if litter.is_dir() else litter.unlink(missing_ok=True)
-    path = Path(options.source) if options.source else out / "archive" / table.get("url", "").rpartition("/")[2]
     if not options.source and "url" not in table:
-        where = f"register at {table['register']}, download the archive" if "register" in table else "choose a folder"
-        raise OrgansegError(f"{options.name}: found no --from; {where}, and name it with --from")
-    if "pictures" in table:
-        return _prepare_pictures(options, table, out, path)
-    if path.is_dir() or "gigabytes" not in table:
-        _check_disk(out, _size_of(path), None, 0)
-    else:
-        _check_disk(out, int(table.get("bytes", table["gigabytes"] * 1e9)), source["limit"], table["cases"], path)
-    if not options.source:
-        fetch(table["url"], path, table.get("md5"), table.get("bytes"))
-    elif path.is_file() and not (out / "dataset.json").is_file():
-        check_md5(path, table.get("md5"), "look whether the download is whole, or of another version")
-    archive = open_archive(path)
-    plans, left_out = plan_cases(archive, table)
-    if not plans and not left_out:
-        pattern = table.get("image") or table.get("dicom") or table.get("unlabelled")
         raise OrgansegError(
-            f"{path}: found no file like {pattern}; expected the layout of {options.name}; check the path"
+            f"{options.name}: found no --from; register at {table['register']}, download the archive, and name it "
+            "with --from"
         )
-    plans = plans[: source["limit"]]
-    _write_dataset_json(out, options.name, table, source, plans, left_out)
-    (out / "DATASET.md").write_text(card(options.name, table))
-    missing = [plan for plan in plans if not plan.is_in(out, archive)]
-    if len(missing) < len(plans):
-        print(f"{len(plans) - len(missing)} of {len(plans)} cases are there already")
-    left_out |= _prepare_cases(archive, table, missing, out, scratch, options)
+    if "pictures" in table:
+        return _prepare_pictures(options, table, out)
+    path = _obtain(options, table, source, out)
+    with open_archive(path) as archive:
+        plans, left_out = plan_cases(archive, table)
+        if not plans and not left_out:
+            pattern = table.get("image") or table.get("dicom") or table.get("unlabelled")
+            raise OrgansegError(
+                f"{path}: found no file like {pattern}; expected the layout of {options.name}; check the path"
+            )
+        plans = plans[: source["limit"]]
+        _write_dataset_json(out, options.name, table, source, plans, left_out)
+        (out / "DATASET.md").write_text(card(options.name, table))
+        missing = [plan for plan in plans if not plan.is_in(out, archive)]
+        if len(missing) < len(plans):
+            print(f"{len(plans) - len(missing)} of {len(plans)} cases are there already")
+        left_out |= _prepare_cases(archive, table, missing, out, scratch, options)
     ready = [plan for plan in plans if plan.name not in left_out]
     _write_dataset_json(out, options.name, table, source, ready, left_out)
     if not ready:
@@ -119,6 +113,23 @@ def _prepare_locked(options, table, source, out):
     in_test = sum(plan.part == "Ts" for plan in ready)
     print(f"{out}: {len(ready) - in_test} cases to train on" + (f", {in_test} in imagesTs" if in_test else ""))
     return left_out
+
+
+def _obtain(options, table, source, out):
+    """The archive or folder to read, fetched and checked if need be, after a look at the free disk."""
+    if options.name == "own":
+        path = Path(options.source)
+        if out.resolve().is_relative_to(path.resolve()):
+            raise OrgansegError(f"{out}: lies inside {path}, where the scans are read; choose a folder beside it")
+        _check_disk(out, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+        return path
+    path = Path(options.source or out / "archive" / table["url"].rpartition("/")[2])
+    _check_disk(out, table.get("bytes", table["gigabytes"] * 1e9), source["limit"], table["cases"], path)
+    if not options.source:
+        fetch(table["url"], path, table.get("md5"), table.get("bytes"))
+    elif path.is_file() and not (out / "dataset.json").is_file():
+        check_md5(path, table.get("md5"), "look whether the download is whole, or of another version")
+    return path
 
 
 # The place where it goes
@@ -161,22 +172,25 @@ def _is_complete(out, about, limit):
     )
 
 
-def _check_disk(out, archive_bytes, limit, cases, path=None):
+def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):
     """State the peak need of disk, and refuse where it does not fit.
 
-    Nothing of a case grows by preparing it, the compression aside, so the archive's size per case bounds a case's.
+    Nothing of a case grows by preparing it, the compression aside, so an archive's bytes per case bound a case's.
+
+    Parameters
+    ----------
+    archive_bytes : size of the archive or folder to read; limit, cases : how many of its cases are taken, of how many
+    archive : Path of a file that is still to be fetched, unless it is there
     """
-    share = 1.0 if not cases or limit is None else min(1.0, limit / cases)
-    prepared = 1.2 * archive_bytes * share
+    prepared = 1.2 * archive_bytes * (min(1.0, limit / cases) if cases and limit is not None else 1.0)
+    prepared = max(0, prepared - sum(file.stat().st_size for file in out.glob("*/*.nii.gz")))
     to_fetch = 0
-    if path is not None and not path.is_file():
-        part = path.with_name(path.name + ".part")
+    if archive is not None and not archive.exists():
+        part = archive.with_name(archive.name + ".part")
         to_fetch = archive_bytes - (part.stat().st_size if part.is_file() else 0)
-    there = sum(file.stat().st_size for file in out.glob("*/*.nii.gz"))
-    need = to_fetch + max(0, prepared - there)
-    free = shutil.disk_usage(out).free
+    need, free = to_fetch + prepared, shutil.disk_usage(out).free
     print(
-        f"disk: {to_fetch / 1e9:.2f} GB to fetch and about {max(0, prepared - there) / 1e9:.2f} GB of cases, "
+        f"disk: {to_fetch / 1e9:.2f} GB to fetch and about {prepared / 1e9:.2f} GB of cases, "
         f"{need / 1e9:.2f} GB at the peak; {free / 1e9:.2f} GB are free"
     )
     if need > free:
@@ -184,10 +198,6 @@ def _check_disk(out, archive_bytes, limit, cases, path=None):
             f"{out}: found {free / 1e9:.2f} GB of free disk; expected {need / 1e9:.2f} GB; "
             "make room, take fewer cases with --limit, or choose another disk"
         )
-
-
-def _size_of(path):
-    return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
 
 
 # The work
@@ -217,15 +227,15 @@ def _prepare_cases(archive, table, plans, out, scratch, options):
     return failed
 
 
-def _prepare_pictures(options, table, out, archive):
+def _prepare_pictures(options, table, out):
     """A set that is one file of pictures: fetch it, see that it loads without pickle, keep it."""
-    file = out / (archive.name if options.source else table["url"].rpartition("/")[2])
+    file = out / table["url"].rpartition("/")[2]
     if options.source:
-        check_md5(archive, table["md5"], "look whether the download is whole, or of another version")
+        check_md5(Path(options.source), table["md5"], "look whether the download is whole, or of another version")
         with whole_file(file) as aside:
-            shutil.copyfile(archive, aside)
+            shutil.copyfile(options.source, aside)
     else:
-        _check_disk(out, int(table["gigabytes"] * 1e9), 0, 1, file)
+        _check_disk(out, table["gigabytes"] * 1e9, 0, 1, file)
         fetch(table["url"], file, table["md5"])
     try:
         with np.load(file, allow_pickle=False) as stored:
