@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def own_table(options):
     organs = {*table.get("organs", ()), *(organ for listed in table.get("annotated", {}).values() for organ in listed)}
     if wrong := sorted(organs - set(ORGAN_ID)):
         raise OrgansegError(f"{options.mapping}: found the organ {wrong[0]!r}; expected {', '.join(ORGAN_ID)}")
+    for organ, value in table.get("organs", {}).items():
+        numbers = value if isinstance(value, list) else [value]
+        if "label" in table and not all(isinstance(number, int) for number in numbers):
+            raise OrgansegError(f"{options.mapping}: found {organ} = {value!r}; expected a number or a list of numbers")
+        if "masks" in table and not isinstance(value, str):
+            raise OrgansegError(
+                f"{options.mapping}: found {organ} = {value!r}; expected the name of its mask in quotes"
+            )
+    try:
+        re.compile(table.get("case", ""))
+    except re.error as error:
+        raise OrgansegError(
+            f"{options.mapping}: found case = {table['case']!r}, no regular expression ({error})"
+        ) from None
     if ("label" in table or "masks" in table) and not table.get("organs"):
         raise OrgansegError(f"{options.mapping}: found no [organs]; expected which label is which organ; add the table")
     return table

@@ -1,0 +1,210 @@
+"""prepare.py own: a user's scans, as they lie about on disks, into the folder that trains."""
+
+import json
+import os
+import time
+
+import nibabel
+import numpy as np
+import pytest
+from data_sets import MASKS, phantom
+from nibabel import orientations
+from test_prepare import fails
+from test_series import write_series
+
+import prepare
+from organseg import ORGAN_IDS, ORGAN_NAMES, find_cases, load_case, save_image, save_label
+from tables import DATASETS
+
+ORGANS_TABLE = "[organs]\n" + "\n".join(f"{name} = {i}" for i, name in enumerate(ORGAN_NAMES, start=1)) + "\n"
+NIFTI = 'image = "ct/{case}.nii.gz"\nlabel = "seg/{case}_seg.nii.gz"\n'
+
+
+def own(scans, mapping, out):
+    prepare.main(["own", "--from", str(scans), "--mapping", str(mapping), "--out", str(out)])
+
+
+def refused(capfd, scans, mapping, out):
+    return fails(capfd, "own", out, DATASETS, "--from", scans, "--mapping", mapping)
+
+
+def scans_of(folder, seeds=(0, 1, 2)):
+    for seed in seeds:
+        case = phantom(seed)
+        save_image(case.image, case.affine, folder / "ct" / f"p{seed}.nii.gz")
+        save_label(case.label, case.affine, folder / "seg" / f"p{seed}_seg.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def mapping(tmp_path):
+    """Write a mapping file; returns its path."""
+
+    def write(text):
+        path = tmp_path / "mapping.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_names_and_label_values_are_whatever_the_mapping_says(tmp_path, mapping):
+    scans = scans_of(tmp_path / "scans")
+    table = '[organs]\nliver = [3, 7]\nspleen = 4\n[annotated]\np1 = ["liver"]\n[patients]\np2 = "p0"\n'
+    own(scans, mapping(NIFTI + "others = [1, 2, 5, 6]\n" + table), tmp_path / "out")
+    cases = {files.name: files for files in find_cases(tmp_path / "out")}
+    assert {name: files.annotated for name, files in cases.items()} == {"p0": (3, 4), "p1": (3,), "p2": (3, 4)}
+    assert {name: files.patient for name, files in cases.items()} == {"p0": "p0", "p1": "p1", "p2": "p0"}
+    truth = phantom(0).label
+    np.testing.assert_array_equal(
+        cases["p0"].load().label, np.select([(truth == 3) | (truth == 7), truth == 4], [3, 4])
+    )
+
+
+def test_a_mask_per_organ_and_a_missing_mask_is_an_organ_not_annotated(tmp_path, mapping):
+    case, scans = phantom(0), tmp_path / "scans"
+    for name in ("a", "b"):
+        save_image(case.image, case.affine, scans / name / "scan.nii.gz")
+        for organ, mask in enumerate(MASKS, start=1):
+            if (name, organ) != ("b", 7):
+                save_label(255 * (case.label == organ), case.affine, scans / name / f"{mask}.nii.gz")
+    text = 'image = "{case}/scan.nii.gz"\nmasks = "{case}/{organ}.nii.gz"\n[organs]\n'
+    own(
+        scans,
+        mapping(text + "\n".join(f'{o} = "{m}"' for o, m in zip(ORGAN_NAMES, MASKS, strict=True))),
+        tmp_path / "out",
+    )
+    a, b = find_cases(tmp_path / "out")
+    assert a.annotated == ORGAN_IDS and b.annotated == ORGAN_IDS[:-1]
+    np.testing.assert_array_equal(a.load().label, case.label)
+
+
+@pytest.mark.parametrize("axes", ["LPS", "PIR"])
+def test_a_label_stored_with_other_axes_is_turned_to_its_image(tmp_path, mapping, axes):
+    """The same voxels in another order: a viewer's export beside the scanner's file. Left stays left."""
+    scans, case = scans_of(tmp_path / "scans", (0,)), phantom(0)
+    path = scans / "seg" / "p0_seg.nii.gz"
+    image = nibabel.load(path)
+    turn = orientations.ornt_transform(
+        orientations.io_orientation(image.affine), orientations.axcodes2ornt(tuple(axes))
+    )
+    nibabel.save(image.as_reoriented(turn), path)
+    assert "".join(nibabel.aff2axcodes(nibabel.load(path).affine)) == axes
+    own(scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    found = find_cases(tmp_path / "out")[0].load()
+    np.testing.assert_array_equal(found.label, case.label)
+    assert found.axes == "RAS"
+
+
+def test_a_label_on_another_grid_leaves_out_its_case(tmp_path, mapping, capfd):
+    scans = scans_of(tmp_path / "scans")
+    moved = phantom(1).affine.copy()
+    moved[0, 3] += 3
+    save_label(phantom(1).label, moved, scans / "seg" / "p1_seg.nii.gz")
+    assert "1 cases were left out" in refused(capfd, scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    assert [files.name for files in find_cases(tmp_path / "out")] == ["p0", "p2"]
+    assert "another grid" in json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"]["p1"]
+
+
+def test_a_corrected_label_is_taken_over_and_new_scans_are_added(tmp_path, mapping):
+    scans, out = scans_of(tmp_path / "scans", (0, 1)), tmp_path / "out"
+    own(scans, mapping(NIFTI + ORGANS_TABLE), out)
+    kept = (out / "labelsTr" / "p0.nii.gz").stat().st_mtime_ns
+    save_label(np.where(phantom(1).label == 7, 0, phantom(1).label), phantom(1).affine, scans / "seg" / "p1_seg.nii.gz")
+    later = time.time() + 2
+    os.utime(scans / "seg" / "p1_seg.nii.gz", (later, later))
+    scans_of(scans, (2,))
+    own(scans, mapping(NIFTI + ORGANS_TABLE), out)
+    assert [files.name for files in find_cases(out)] == ["p0", "p1", "p2"]
+    assert not (find_cases(out)[1].load().label == 7).any()
+    assert (out / "labelsTr" / "p0.nii.gz").stat().st_mtime_ns == kept
+
+
+def test_another_mapping_for_the_same_folder_is_refused(tmp_path, mapping, capfd):
+    scans, out = scans_of(tmp_path / "scans", (0,)), tmp_path / "out"
+    own(scans, mapping(NIFTI + ORGANS_TABLE), out)
+    changed = NIFTI + ORGANS_TABLE.replace("liver = 3", "liver = 4").replace("spleen = 4", "spleen = 3")
+    assert "another mapping" in refused(capfd, scans, mapping(changed), out)
+
+
+def test_voxels_without_a_number_become_air_rather_than_water(tmp_path, mapping):
+    image = phantom(0).image.copy()
+    image[:5] = np.nan
+    scans = scans_of(tmp_path / "scans", (0,))
+    nibabel.save(nibabel.Nifti1Image(image, phantom(0).affine), scans / "ct" / "p0.nii.gz")
+    own(scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    assert (find_cases(tmp_path / "out")[0].load().image[:5] == -1000).all()
+
+
+def test_a_scaled_image_that_is_no_ct_in_hu_is_named(tmp_path, mapping, capfd):
+    scans = scans_of(tmp_path / "scans", (0,))
+    scaled = ((phantom(0).image + 1000) / 2000).clip(0, 1).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(scaled, phantom(0).affine), scans / "ct" / "p0.nii.gz")
+    own(scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    printed = capfd.readouterr()
+    assert "p0: lowest value 0: a CT in HU has air near -1000" in printed.out + printed.err
+
+
+def test_dicom_series_with_labels_keep_a_patients_scans_together(tmp_path, mapping, capfd):
+    scans = tmp_path / "scans"
+    for name, seed, patient in (("a", 0, "4711"), ("b", 1, "0815"), ("c", 2, "4711")):
+        case = phantom(seed)
+        write_series(scans / "dicom" / name / "series", np.rint(case.image), case.affine, patient=patient)
+        save_label(case.label, case.affine, scans / "seg" / f"{name}_seg.nii.gz")
+    own(scans, mapping('dicom = "dicom/{case}"\nlabel = "seg/{case}_seg.nii.gz"\n' + ORGANS_TABLE), tmp_path / "out")
+    cases = find_cases(tmp_path / "out")
+    assert [(files.name, files.patient) for files in cases] == [("a", "a"), ("b", "b"), ("c", "a")]
+    assert "c and a are of one patient" in capfd.readouterr().out
+    for seed, files in enumerate(cases):
+        case, truth = files.load(), phantom(seed)
+        np.testing.assert_array_equal(case.image, np.rint(truth.image))
+        np.testing.assert_array_equal(case.label, truth.label)
+        np.testing.assert_allclose(case.affine, truth.affine, atol=1e-4)
+    written = "".join(p.read_text() for p in (tmp_path / "out").iterdir() if p.suffix in (".json", ".md"))
+    assert "4711" not in written and "Doe" not in written
+
+
+def test_every_real_scan_comes_through_as_it_is(shared, tmp_path, mapping):
+    """../shared/data/real_ct as a user's own folder: six scans of other axes, spacings and padding."""
+    real = shared / "data" / "real_ct"
+    text = 'image = "imagesTr/{case}_0000.nii.gz"\nlabel = "labelsTr/{case}.nii.gz"\n'
+    text += 'unlabelled = "imagesTs/{case}_0000.nii.gz"\n' + ORGANS_TABLE + "[annotated]\n"
+    text += 'amos_0001_slab = ["artery", "liver", "spleen", "stomach", "gallbladder", "pancreas"]\n'
+    text += 'dcmqi_3slice = ["liver"]\n'
+    own(real, mapping(text), tmp_path / "out")
+    for part in ("Tr", "Ts"):
+        before, after = find_cases(real, part), find_cases(tmp_path / "out", part)
+        assert [files.name for files in after] == [files.name for files in before]
+        for old, new in zip(before, after, strict=True):
+            assert new.annotated == old.annotated or part == "Ts"
+            old, new = old.load(), load_case(new.image, new.label)
+            np.testing.assert_array_equal(new.image, np.rint(old.image))
+            np.testing.assert_allclose(new.affine, old.affine, atol=1e-3)
+            assert new.label is None or np.array_equal(new.label, old.label)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("image = ", "no readable TOML"),
+        ('label = "a/{case}"', "neither image, dicom nor unlabelled"),
+        ('image = "ct/{case}.nii.gz"\nlabel = "x/{case}"', "found no \\[organs\\]"),
+        ('image = "ct/{case}.nii.gz"\nimages = "x"', "found the entry 'images'"),
+        ('image = "ct/{case}.nii.gz"\n[organs]\naorta = 1', "found the organ 'aorta'"),
+        ('image = "ct/scan.nii.gz"', "expected {case} in it"),
+        ('image = "ct/{patient}.nii.gz"', "found {patient} in the pattern"),
+        ('image = "nowhere/{case}.nii.gz"', "found no file like nowhere/{case}.nii.gz"),
+        (NIFTI + ORGANS_TABLE.replace("7", '"7"'), "a number or a list of numbers"),
+        (NIFTI + "case = '('\n" + ORGANS_TABLE, "no regular expression"),
+    ],
+)
+def test_a_mistake_in_the_mapping_ends_in_one_line(tmp_path, mapping, capfd, text, words):
+    line = refused(capfd, scans_of(tmp_path / "scans", (0,)), mapping(text), tmp_path / "out")
+    assert words.replace("\\", "") in line
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_the_place_of_the_scans_is_checked(tmp_path, mapping, capfd):
+    scans = scans_of(tmp_path / "scans", (0,))
+    assert "lies inside" in refused(capfd, scans, mapping(NIFTI + ORGANS_TABLE), scans / "out")
+    assert "no such folder" in refused(capfd, tmp_path / "gone", mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
