@@ -9,6 +9,8 @@ RESULTS ?= results
 BUILD   := build
 CASES   ?= 16
 SEED    ?= 1
+NAME    ?= totalsegmentator-small
+OUT     ?= data/$(NAME)
 LOCK_OPTIONS ?=
 
 # The tests whose subject computes with Keras: they run once more under JAX.
@@ -32,7 +34,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test test-colab notebooks lab student book pictures address demo lint format figures-check mutants weights \
+.PHONY: help course test test-colab notebooks lab student book pictures address demo data lint format figures-check mutants weights \
         lock clean distclean
 
 help: ## list the targets
@@ -80,6 +82,9 @@ demo: $(READY) ## make phantom cases, train, predict, score, from the command li
 	@echo "The results are in $(RESULTS)/: cases in data/, the trained network and its curves in run/, predicted labels and"
 	@echo "pictures in predictions/, scores in table.csv, and pictures of prediction beside truth in table_CASE.png."
 
+data: $(READY) ## prepare a data set: make data NAME=... [OUT=data/...] [OPTIONS="--limit 5"]; NAME= lists them
+	$(PY) data_scripts/prepare.py $(if $(NAME),$(NAME) --out $(OUT),--list) $(OPTIONS)
+
 lint: $(READY) ## check the code and its format (ruff)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -106,7 +111,7 @@ lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upg
 
 clean: ## remove what the programs made (results, caches), not the environments
 	rm -rf $(RESULTS) build dist .pytest_cache .ruff_cache
-	find lib tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find lib tests tools data_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environments too
 	rm -rf $(VENV) $(VENV_COLAB) $(VENV_LOCK)

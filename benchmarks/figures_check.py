@@ -6,6 +6,7 @@ Name some to run only these: `python benchmarks/figures_check.py fast pretrained
 import argparse
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas
 
 from organseg import load_case, make_phantom, runs
 from organseg.errors import OrgansegWarning
@@ -176,6 +178,56 @@ def real_ct():
     check("real CT: liver 0.80 on totalseg_example (trained on it)", told(scores), scores[2] >= 0.80)
 
 
+def prepared_data():
+    """From a web server to a table: a served totalsegmentator-small of twelve phantoms, and real scans as one's own."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "data_scripts")]
+    import data_sets
+
+    import prepare
+
+    def organseg(*arguments):
+        done = subprocess.run([sys.executable, "-m", "organseg", *map(str, arguments)], capture_output=True, text=True)
+        check(f"organseg {arguments[0]}", f"exit {done.returncode} {done.stderr[-200:]}", done.returncode == 0)
+        return done.stdout
+
+    out = Path("results") / "prepared"
+    shutil.rmtree(out, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder, data_sets.nginx(Path(folder)) as address:
+        data_sets.ARCHIVES["totalsegmentator-small"] = lambda path: data_sets.totalsegmentator(
+            path, range(12), distinct=12
+        )
+        data_sets.phantom = lambda seed, shape=(96, 96, 112): make_phantom(3000 + seed, shape)
+        table = data_sets.served(Path(folder) / "files", address, ["totalsegmentator-small"])
+        arguments = ["totalsegmentator-small", "--out", str(out / "data"), "--datasets", str(table)]
+        prepare.main(arguments)
+    organseg("train", out / "data", "--out", out / "run", "--profile", "fast", "--test", "2")
+    organseg("predict", out / "run", out / "data", "--out", out / "predictions")
+    print(organseg("evaluate", out / "data", out / "predictions"))
+    scores = pandas.read_csv(out / "predictions" / "table.csv")
+    liver = scores[scores.organ == "liver"].dice.mean()
+    check("prepared set, three cases never trained on: liver 0.80", f"{liver:.3f}", liver >= 0.80)
+
+    began, real = time.perf_counter(), SHARED / "real_ct"
+    mapping = out / "mapping.toml"
+    organs = "".join(f"{organ.name} = {organ.id}\n" for organ in ORGANS)
+    mapping.write_text(
+        'image = "imagesTr/{case}_0000.nii.gz"\nlabel = "labelsTr/{case}.nii.gz"\n'
+        f'unlabelled = "imagesTs/{{case}}_0000.nii.gz"\n[organs]\n{organs}[annotated]\ndcmqi_3slice = ["liver"]\n'
+        'amos_0001_slab = ["artery", "liver", "spleen", "stomach", "gallbladder", "pancreas"]\n'
+    )
+    prepare.main(["own", "--from", str(real), "--mapping", str(mapping), "--out", str(out / "own")])
+    seconds = time.perf_counter() - began
+    voxels = sum(case.load().image.size for part in ("Tr", "Ts") for case in find_cases(out / "own", part))
+    check("real scans as one's own: prepared", f"{voxels / 1e6:.0f} million voxels in {seconds:.1f} s", seconds < 60)
+    options = ["--profile", "fast", "--spacing", "5", "--steps", "400"]
+    organseg("train", out / "own", "--out", out / "own-run", *options)
+    organseg("predict", out / "own-run", out / "own", "--out", out / "own-predictions", "--all")
+    print(organseg("evaluate", out / "own", out / "own-predictions"))
+    files = find_cases(out / "own") + find_cases(out / "own", "Ts")
+    same = [load_case(out / "own-predictions" / f"{f.name}.nii.gz").image.shape == f.load().image.shape for f in files]
+    check("real scans: each predicted on its own grid", f"{sum(same)} of {len(files)}", all(same))
+
+
 AWKWARD = ("niivue_CT_AVM.nii.gz", "niivue_CT_pitch.nii.gz", "niivue_shear.nii.gz", "totalseg_example_ct_sm.nii.gz",
            "nibabel_anatomical.nii", "totalseg_example_mr_sm.nii.gz")  # fmt: skip
 
@@ -298,7 +350,19 @@ def course():
         make("course", 20, f"BUILD={folder}")
 
 
-MEASUREMENTS = (fast, pretrained, full_size, long_scan, real_ct, grids, speed, longer_training, demo, course)
+MEASUREMENTS = (
+    fast,
+    pretrained,
+    full_size,
+    long_scan,
+    real_ct,
+    prepared_data,
+    grids,
+    speed,
+    longer_training,
+    demo,
+    course,
+)
 
 
 def main():
@@ -310,7 +374,7 @@ def main():
         parser.error(f"found {', '.join(sorted(unknown))}; expected some of {', '.join(names)}")
     warnings.simplefilter("ignore", OrgansegWarning)
     for name in chosen:
-        if name in ("real_ct", "grids") and not SHARED.is_dir():
+        if name in ("real_ct", "prepared_data", "grids") and not SHARED.is_dir():
             print(f"skip  {name}: no folder {SHARED}", flush=True)
             continue
         names[name]()

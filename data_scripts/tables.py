@@ -55,9 +55,8 @@ def own_table(options):
     try:
         re.compile(table.get("case", ""))
     except re.error as error:
-        raise OrgansegError(
-            f"{options.mapping}: found case = {table['case']!r}, no regular expression ({error})"
-        ) from None
+        found = f"case = {table['case']!r}, no regular expression ({error})"
+        raise OrgansegError(f"{options.mapping}: found {found}; expected one; correct it") from None
     if ("label" in table or "masks" in table) and not table.get("organs"):
         raise OrgansegError(f"{options.mapping}: found no [organs]; expected which label is which organ; add the table")
     return table

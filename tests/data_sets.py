@@ -63,12 +63,12 @@ def zipped(path, members):
     return path
 
 
-def totalsegmentator(path, seeds=(0, 1, 2, 3), without=()):
-    """`without`: names of members to leave out. The last case is of the test split. Above 7, phantoms come again."""
+def totalsegmentator(path, seeds=(0, 1, 2, 3), without=(), distinct=8):
+    """`without`: names of members to leave out. The last case is of the test split. There are `distinct` patients."""
     members = {}
     rows = [META]
     for i, seed in enumerate(seeds):
-        case, name = phantom(seed % 8), f"s{seed:04d}"
+        case, name = phantom(seed % distinct), f"s{seed:04d}"
         rows.append(f"{name};60;f;I;ct abdomen;{'test' if i == len(seeds) - 1 else 'train'};siemens;x;120;no;")
         members[f"{name}/ct.nii.gz"] = image_bytes(case)
         for organ, mask in enumerate((*MASKS, "iliac_artery_left", "kidney_left"), start=1):

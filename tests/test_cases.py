@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from organseg.cases import case_name, load_case, save_image, save_label, whole_file
+from organseg.cases import case_name, load_case, read_volume, save_image, save_label, whole_file
 from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.folders import CaseFiles, find_cases, read_dataset_json, split, write_dataset_json
 from organseg.organs import ORGAN_IDS, ORGANS
@@ -348,3 +348,30 @@ def test_reading_gives_no_warnings(scan):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_case(scan)
+
+
+def test_a_header_that_claims_more_than_the_memory_is_refused(tmp_path, monkeypatch):
+    save_image(np.zeros((20, 20, 20)), np.eye(4), tmp_path / "big.nii.gz")
+    monkeypatch.setattr("organseg.cases.psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000}))
+    with pytest.raises(OrgansegError, match="claims 0.0 GB of voxels; found 0.0 GB of free memory"):
+        read_volume(tmp_path / "big.nii.gz")
+
+
+def test_a_data_folder_that_was_not_finished_is_refused(tmp_path):
+    for name in ("a", "b"):
+        save_image(np.zeros((9, 9, 9)), np.eye(4), tmp_path / "imagesTr" / f"{name}_0000.nii.gz")
+        save_label(np.zeros((9, 9, 9)), np.eye(4), tmp_path / "labelsTr" / f"{name}.nii.gz")
+    listed = {"a": ORGAN_IDS, "b": ORGAN_IDS, "c": ORGAN_IDS}
+    write_dataset_json(tmp_path, "tiny", listed, cases={"imagesTr": ["a", "b", "c"], "imagesTs": []})
+    with pytest.raises(OrgansegError, match="found 2 of the 3 cases .*c is missing"):
+        find_cases(tmp_path)
+    write_dataset_json(tmp_path, "tiny", listed, cases={"imagesTr": ["a", "b"], "imagesTs": []})
+    assert len(find_cases(tmp_path)) == 2
+
+
+def test_a_case_that_dataset_json_does_not_list_is_told(tmp_path):
+    save_image(np.zeros((9, 9, 9)), np.eye(4), tmp_path / "imagesTr" / "a_0000.nii.gz")
+    save_label(np.zeros((9, 9, 9)), np.eye(4), tmp_path / "labelsTr" / "a.nii.gz")
+    write_dataset_json(tmp_path, "tiny", {"b": (3,)})
+    with pytest.warns(OrgansegWarning, match="a: not among annotated_labels .* all seven organs count"):
+        assert find_cases(tmp_path)[0].annotated == ORGAN_IDS

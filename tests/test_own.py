@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import time
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -14,8 +16,10 @@ from test_series import write_series
 
 import prepare
 from organseg import ORGAN_IDS, ORGAN_NAMES, find_cases, load_case, save_image, save_label
-from tables import DATASETS
+from tables import DATASETS, read_datasets
 
+SCRIPTS = Path(prepare.__file__).parent
+ROOT = SCRIPTS.parent
 ORGANS_TABLE = "[organs]\n" + "\n".join(f"{name} = {i}" for i, name in enumerate(ORGAN_NAMES, start=1)) + "\n"
 NIFTI = 'image = "ct/{case}.nii.gz"\nlabel = "seg/{case}_seg.nii.gz"\n'
 
@@ -208,3 +212,49 @@ def test_the_place_of_the_scans_is_checked(tmp_path, mapping, capfd):
     scans = scans_of(tmp_path / "scans", (0,))
     assert "lies inside" in refused(capfd, scans, mapping(NIFTI + ORGANS_TABLE), scans / "out")
     assert "no such folder" in refused(capfd, tmp_path / "gone", mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+
+
+# The book's page
+
+
+PAGE = (ROOT / "book" / "data.md").read_text()
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_mappings_of_the_books_page_work(tmp_path, mapping, number):
+    text = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)[number]
+    scans, case = tmp_path / "scans", phantom(0)
+    for name in ("anna", "berta", "clara"):
+        label = case.label == 3
+        if number == 0:
+            label = np.select([label, case.label == 7, case.label == 4], [1, 2, 3])
+        save_label(label, case.affine, scans / "labels" / f"{name}.nii.gz")
+        if number == 2:
+            write_series(scans / "dicom" / name, np.rint(case.image), case.affine, patient=name)
+        else:
+            save_image(case.image, case.affine, scans / "ct" / f"{name}.nii.gz")
+            save_image(case.image, case.affine, scans / name / "ct.nii.gz")
+            save_label(case.label == 3, case.affine, scans / name / "segmentations" / "liver.nii.gz")
+    own(scans, mapping(text), tmp_path / "out")
+    cases = find_cases(tmp_path / "out")
+    assert [files.name for files in cases] == ["anna", "berta", "clara"]
+    assert [files.annotated for files in cases] == [[(3, 4), (3, 4), (3,)], [(3,)] * 3, [(3,)] * 3][number]
+    expected = np.isin(case.label, (3, 7) if number == 0 else (3,))
+    np.testing.assert_array_equal(cases[0].load().label == 3, expected)
+
+
+def test_the_lines_that_the_page_explains_are_those_of_the_program():
+    told = re.findall(r"^\| `(.*?)`", PAGE.split("## When something goes wrong")[1], flags=re.MULTILINE)
+    sources = "".join(path.read_text() for path in [*SCRIPTS.glob("*.py"), ROOT / "lib" / "organseg" / "folders.py"])
+    written = re.sub(r'"\s*f?"', "", sources)  # strings over several lines
+    assert len(told) == 12
+    missing = [words for words in told if words not in written and words != os.strerror(28)]
+    assert not missing
+
+
+def test_the_page_and_the_table_agree():
+    for name, table in read_datasets(DATASETS).items():
+        row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{name}`"))
+        size = f"{table['gigabytes']:g} GB" if table["gigabytes"] >= 1 else f"{1000 * table['gigabytes']:g} MB"
+        assert f"| {size} | {table.get('cases', '')} |".replace("|  |", "| |") in row
+        assert table["licence"] in row or "Synapse" in row

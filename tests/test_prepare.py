@@ -40,6 +40,7 @@ from data_sets import (
 import download
 import prepare
 from organseg import ORGAN_IDS, OrgansegError, find_cases
+from organseg.__main__ import main as organseg_main
 from tables import DATASETS, read_datasets
 
 SCRIPT = Path(prepare.__file__)
@@ -515,3 +516,15 @@ def test_a_run_killed_in_every_stage_is_taken_up_and_ends_complete(server, tmp_p
     run("totalsegmentator-small", tmp_path / "straight", table, "--from", archive)
     assert content_of(out) == content_of(tmp_path / "straight")
     assert len(find_cases(out)) + len(find_cases(out, "Ts")) == 24
+
+
+def test_a_prepared_set_is_trained_on_predicted_and_scored(clean, tmp_path, capfd):
+    """The whole way by the command line, a few steps long: the publisher's test case is predicted, never trained on."""
+    data = clean / "totalsegmentator-small"
+    organseg_main(["train", str(data), "--out", str(tmp_path / "run"), "--profile", "lesson", "--steps", "2"])
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["trained_on"] == ["s0000", "s0001", "s0002"]
+    organseg_main(["predict", str(tmp_path / "run"), str(data), "--out", str(tmp_path / "predictions")])
+    assert [p.name for p in (tmp_path / "predictions").glob("*.nii.gz")] == ["s0003.nii.gz"]
+    organseg_main(["evaluate", str(data), str(tmp_path / "predictions")])
+    rows = (tmp_path / "predictions" / "table.csv").read_text().splitlines()[1:]
+    assert {row.split(",")[0] for row in rows} == {"s0003"} and "Total Avg." in capfd.readouterr().out
