@@ -5,6 +5,7 @@ Name some to run only these: `python benchmarks/figures_check.py fast pretrained
 
 import argparse
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -193,9 +194,8 @@ def prepared_data():
     out = Path("results") / "prepared"
     shutil.rmtree(out, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder, data_sets.nginx(Path(folder)) as address:
-        data_sets.ARCHIVES["totalsegmentator-small"] = lambda path: data_sets.totalsegmentator(
-            path, range(12), distinct=12
-        )
+        archive = functools.partial(data_sets.totalsegmentator, seeds=range(12), distinct=12)
+        data_sets.ARCHIVES["totalsegmentator-small"] = archive
         data_sets.phantom = lambda seed, shape=(96, 96, 112): make_phantom(3000 + seed, shape)
         table = data_sets.served(Path(folder) / "files", address, ["totalsegmentator-small"])
         arguments = ["totalsegmentator-small", "--out", str(out / "data"), "--datasets", str(table)]
