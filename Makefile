@@ -34,7 +34,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test test-colab notebooks lab student book pictures address demo data lint format figures-check mutants weights \
+.PHONY: help course test test-colab test-here notebooks lab student book pictures address demo data lint format figures-check mutants weights \
         lock clean distclean
 
 help: ## list the targets
@@ -53,6 +53,10 @@ test-colab: $(READY_COLAB) ## run the same tests with the versions that Google C
 	PYTHONPATH=lib $(VENV_COLAB)/bin/python $(PYTEST)
 	PYTHONPATH=lib KERAS_BACKEND=jax $(VENV_COLAB)/bin/python $(PYTEST) $(TESTS_OF_BACKEND)
 	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL)
+
+test-here: ## run every notebook with the Python at hand, e.g. inside Colab's image; adds organseg and nbval to it
+	@$(FIND_PYTHON); set -x; \
+	$$python -m pip install -q . 'nbval>=0.11' && $(LIKE_STORED) $$python $(NBVAL)
 
 notebooks: $(READY) ## make and run the notebooks that changed (NAMES="02 05": these)
 	$(PY) tools/notebooks.py run $(NAMES)
@@ -85,9 +89,10 @@ demo: $(READY) ## make phantom cases, train, predict, score, from the command li
 data: $(READY) ## prepare a data set: make data NAME=... [OUT=data/...] [OPTIONS="--limit 5"]; NAME= lists them
 	$(PY) data_scripts/prepare.py $(if $(NAME),$(NAME) --out $(OUT),--list) $(OPTIONS)
 
-lint: $(READY) ## check the code and its format (ruff)
+lint: $(READY) ## check the code and its format (ruff), and the workflows
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m check_jsonschema --builtin-schema vendor.github-workflows $(wildcard .github/workflows/*.yml)
 
 format: $(READY) ## put the code into that format
 	$(PY) -m ruff check --fix .

@@ -128,6 +128,16 @@ def test_continuous_integration_runs_the_tests():
     assert os.access(script, os.X_OK)
 
 
+def test_the_workflows_of_a_fork_are_valid_and_call_these_targets():
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    done = subprocess.run([*checker, *workflows], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    called = {w.stem: set(re.findall(r"make ([a-z-]+)", w.read_text())) for w in workflows}
+    assert called == {"tests": {"lint", "test"}, "site": {"book"}, "colab": {"test-here"}}
+    assert set().union(*called.values()) <= targets()
+
+
 def test_console_command_starts_the_module():
     assert PROJECT["scripts"] == {"organseg": "organseg.__main__:main"}
 
