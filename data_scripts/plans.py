@@ -44,32 +44,51 @@ class Plan:
 def plan_cases(archive, table):
     """All cases of an archive, sorted by name, and those without a label (name to reason)."""
     names = archive.names()
-    there, plans, left_out = set(names), {}, {}
+    there, plans, left_out, keys = set(names), {}, {}, set()
     held_out = _held_out(archive, names, table)
     places = names if "dicom" not in table else sorted({p.as_posix() for n in names for p in Path(n).parents} - {"."})
-    for pattern, labelled in ((table.get("image") or table.get("dicom"), True), (table.get("unlabelled"), False)):
-        for match in _matches(pattern, places if labelled else names, table):
-            key, fields = match["case"], match.groupdict()
-            name = re.sub(r"[^\w.-]", "_", table.get("name", "{case}").format(case=key))
-            if name in plans or name in left_out:
-                raise OrgansegError(f"found two scans of the name {name}, the second is {match[0]}; rename one of them")
-            plan = Plan(
-                name, "Ts" if key in held_out or not labelled else "Tr", match[0],
-                series=table.get("series", {}).get(key), patient=table.get("patients", {}).get(key, ""),
-            )  # fmt: skip
-            if labelled:
-                plan.labels = _labels_of(fields, table, there)
-                drawn = table.get("annotated", {}).get(key)
-                ids = {organ for values in plan.labels.values() for organ in values}
-                plan.annotated = tuple(sorted(ids & {ORGAN_ID[o] for o in drawn} if drawn is not None else ids))
-                if not plan.labels:
-                    wanted = table.get("label") or table.get("masks") or "no label or masks in the mapping"
-                    left_out[name] = f"found no label for {match[0]}; expected {wanted}"
-                    continue
-            plans[name] = plan
+    found = [(match, True) for match in _matches(table.get("image") or table.get("dicom"), places, table)]
+    found += [(match, False) for match in _matches(table.get("unlabelled"), names, table)]
+    # Where images and labels lie side by side, a label may look like another image.
+    labels = {name for match, labelled in found if labelled for name in _labels_of(match.groupdict(), table, there)}
+    for match, labelled in found:
+        if match[0] in labels:
+            continue
+        key = match["case"]
+        name = re.sub(r"[^\w.-]", "_", table.get("name", "{case}").format(case=key))
+        if name in plans or name in left_out:
+            raise OrgansegError(f"found two scans of the name {name}, the second is {match[0]}; rename one of them")
+        keys.add(key)
+        plan = Plan(
+            name, "Ts" if key in held_out or not labelled else "Tr", match[0],
+            series=table.get("series", {}).get(key), patient=str(table.get("patients", {}).get(key, "")),
+        )  # fmt: skip
+        if labelled:
+            plan.labels = _labels_of(match.groupdict(), table, there)
+            drawn = table.get("annotated", {}).get(key)
+            ids = {organ for values in plan.labels.values() for organ in values}
+            plan.annotated = tuple(sorted(ids & {ORGAN_ID[o] for o in drawn} if drawn is not None else ids))
+            if not plan.labels:
+                wanted = table.get("label") or table.get("masks") or "no label or masks in the mapping"
+                left_out[name] = f"found no label for {match[0]}; expected {wanted}"
+                continue
+        plans[name] = plan
+    _check_names(table, keys, plans.values())
     if "dicom" in table:
         _join_patients(archive, list(plans.values()))
     return sorted(plans.values(), key=lambda plan: (plan.part == "Ts" and not plan.labels, plan.name)), left_out
+
+
+def _check_names(table, keys, plans):
+    """Refuse what a mapping says of cases and masks that are not there: a misspelt name would be passed over."""
+    for entry in ("annotated", "patients", "series"):
+        if strange := sorted(set(table.get(entry, ())) - keys):
+            listed = ", ".join(sorted(keys)[:5])
+            raise OrgansegError(f"found {strange[0]!r} under [{entry}]; expected a case ({listed}); correct the name")
+    masks = {ORGAN_ID[organ]: mask for organ, mask in table.get("organs", {}).items()} if "masks" in table else {}
+    seen = {organ for plan in plans for organs in plan.labels.values() for organ in organs}
+    if seen and (lost := sorted(set(masks) - seen)):
+        raise OrgansegError(f"found no case with the mask {masks[lost[0]]!r}; expected one; correct [organs]")
 
 
 def _join_patients(archive, plans):
@@ -140,10 +159,11 @@ def prepare_case(plan, archive, table, out, scratch):
         A file is damaged, no CT, or lies on another grid than the image; the label has a value that nobody named.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        case = _read_image(plan, archive, table, folder)
+        case, overlaps = _read_image(plan, archive, table, folder), []
         if plan.labels:
-            case = replace(case, label=_read_labels(plan, archive, table, case, folder))
-    found = doubts(case)
+            label, overlaps = _read_labels(plan, archive, table, case, folder)
+            case = replace(case, label=label)
+    found = doubts(case) + overlaps
     if plan.labels:
         if not case.label.any():
             found.append("no voxel of the label is an organ; if the scan shows one, look at [organs]")
@@ -161,8 +181,11 @@ def _read_image(plan, archive, table, folder):
 
 
 def _read_labels(plan, archive, table, case, folder):
-    """The label image with our ids, on the grid and axes of the case's image."""
-    label = np.zeros(case.image.shape, np.uint8)
+    """The label image with our ids, on the grid and axes of the case's image; and what is doubtful about it.
+
+    An organ that was not annotated in this case is not written, whatever its file says.
+    """
+    label, found = np.zeros(case.image.shape, np.uint8), []
     for file, organs in plan.labels.items():
         voxels = read_on_grid(archive.extract(file, folder), case.image, case.affine, plan.image)
         if not isinstance(archive, Folder):
@@ -170,6 +193,8 @@ def _read_labels(plan, archive, table, case, folder):
         known = {0, *table.get("others", ())}
         for organ, values in organs.items():
             if values is None:
+                if twice := int(np.count_nonzero(label[voxels > 0])):
+                    found.append(f"{twice} voxels of {Path(file).name} are in another mask too; the later one counts")
                 label[voxels > 0] = organ
             else:
                 label[np.isin(voxels, values)] = organ
@@ -181,4 +206,5 @@ def _read_labels(plan, archive, table, case, folder):
                 f"{file}: found label values {listed}; expected {', '.join(f'{v:g}' for v in sorted(known))}; "
                 "name them under [organs], or under others if they are none of the seven"
             )
-    return label
+    label[~np.isin(label, plan.annotated)] = 0
+    return label, found

@@ -10,6 +10,7 @@ only what is missing. While cases are missing, `organseg train` refuses the fold
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -52,7 +53,8 @@ def main(arguments=None):
     if left_out:
         for name, reason in sorted(left_out.items()):
             print(f"left out {name}: {reason}", file=sys.stderr)
-        sys.exit(_fail(f"{len(left_out)} cases were left out; the others are ready in {options.out}"))
+        cases = "1 case was" if len(left_out) == 1 else f"{len(left_out)} cases were"
+        sys.exit(_fail(f"{cases} left out; the others are ready in {options.out}"))
 
 
 def prepare(options, sets):
@@ -60,6 +62,8 @@ def prepare(options, sets):
     out = Path(options.out)
     table = own_table(options) if options.name == "own" else dataset(sets, options.name)
     source = {"set": options.name, "recipe": recipe(table), "limit": options.limit}
+    if options.name == "own":  # a fingerprint, since a path may name people
+        source["place"] = hashlib.sha256(str(Path(options.source).resolve()).encode()).hexdigest()[:12]
     about = _check_place(out, source)
     if about and options.name != "own" and _is_complete(out, about, options.limit):
         count = sum(map(len, about["cases"].values()))
@@ -73,12 +77,12 @@ def prepare(options, sets):
     lock = filelock.FileLock(out / ".preparing.lock", timeout=0)
     try:
         with lock:
-            return _prepare_locked(options, table, source, out)
+            return _prepare_locked(options, table, source, out, about or {})
     except filelock.Timeout:
         raise OrgansegError(f"{out}: another run is preparing this folder; wait until it has ended") from None
 
 
-def _prepare_locked(options, table, source, out):
+def _prepare_locked(options, table, source, out, before):
     scratch = out / ".scratch"
     for litter in [scratch, *out.rglob(".writing-*")]:  # of a run that was killed
         shutil.rmtree(litter) if litter.is_dir() else litter.unlink(missing_ok=True)
@@ -94,18 +98,36 @@ def _prepare_locked(options, table, source, out):
         plans, left_out = plan_cases(archive, table)
         if not plans and not left_out:
             pattern = table.get("image") or table.get("dicom") or table.get("unlabelled")
-            raise OrgansegError(
-                f"{path}: found no file like {pattern}; expected the layout of {options.name}; check the path"
-            )
+            instead = ", ".join(archive.names()[:3]) or "nothing"
+            raise OrgansegError(f"{path}: found no file like {pattern}, but {instead}; expected it; check the path")
         plans = plans[: source["limit"]]
-        _write_dataset_json(out, options.name, table, source, plans, left_out)
+        annotated, done = before.get("annotated_labels", {}), before.get("prepared", {})
+        missing = [
+            p for p in plans
+            if p.name not in done or not p.is_in(out, archive) or annotated.get(p.name, []) != [*p.annotated]
+        ]  # fmt: skip
+        done = {plan.name: done[plan.name] for plan in plans if plan not in missing}
+
+        def write(plans, left_out):
+            _write_dataset_json(out, options.name, table, source, plans, left_out, done)
+
+        write(plans, left_out)  # before the first case: until all are there, it says what is missing
         (out / "DATASET.md").write_text(card(options.name, table))
-        missing = [plan for plan in plans if not plan.is_in(out, archive)]
+        _remove_withdrawn(out, before, plans)
         if len(missing) < len(plans):
             print(f"{len(plans) - len(missing)} of {len(plans)} cases are there already")
-        left_out |= _prepare_cases(archive, table, missing, out, scratch, options)
+        for name, lines, reason in _prepare_cases(archive, table, missing, out, scratch, options.workers):
+            if reason:
+                left_out[name] = reason
+            else:
+                done[name] = lines
+                write(plans, left_out)
     ready = [plan for plan in plans if plan.name not in left_out]
-    _write_dataset_json(out, options.name, table, source, ready, left_out)
+    write(ready, left_out)
+    _remove_withdrawn(out, before, ready)
+    for name, lines in sorted(done.items()) if options.name == "own" else ():
+        if lines:
+            print(f"look at {name}: {'; '.join(lines)}")
     if not ready:
         raise OrgansegError(f"{path}: found no usable case ({next(iter(left_out.values()))}); nothing was prepared")
     if options.delete_archive and not options.source:
@@ -132,6 +154,19 @@ def _obtain(options, table, source, out):
     return path
 
 
+def _remove_withdrawn(out, before, plans):
+    """Remove the files of cases that an earlier run prepared and that are no longer among the scans."""
+    kept = {file for plan in plans for file in (plan.image_in(out), plan.label_in(out))}
+    for part in ("Tr", "Ts"):
+        for name in before.get("cases", {}).get(f"images{part}", ()):
+            files = [out / f"images{part}" / f"{name}_0000.nii.gz", out / f"labels{part}" / f"{name}.nii.gz"]
+            gone = [file for file in files if file.is_file() and file not in kept]
+            for file in gone:
+                file.unlink()
+            if gone:
+                print(f"removed {name}: it is no longer among the scans")
+
+
 # The place where it goes
 
 
@@ -150,10 +185,12 @@ def _check_place(out, source):
         raise OrgansegError(
             f"{out}: found a dataset.json of another origin; expected an empty folder; choose another"
         ) from None
-    for key, what in (("set", "data set"), ("recipe", "mapping (organs or files)")):
-        if before.get(key) != source[key]:
+    if not any(out.glob("images*/*")):
+        return None  # nothing was prepared, so nothing is mixed
+    for key, what in (("set", "data set"), ("recipe", "mapping (organs or files)"), ("place", "folder of scans")):
+        if before.get(key) != source.get(key):
             raise OrgansegError(
-                f"{out}: found cases prepared with another {what}; expected {source['set']} as it is mapped now; "
+                f"{out}: found cases prepared with another {what}; expected {source['set']} as it is asked for now; "
                 "choose another folder, or delete this one"
             )
     return about
@@ -203,28 +240,24 @@ def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):
 # The work
 
 
-def _prepare_cases(archive, table, plans, out, scratch, options):
-    """Prepare several cases at once; returns those that could not be (name to reason)."""
-    failed = {}
+def _prepare_cases(archive, table, plans, out, scratch, workers):
+    """Prepare several cases at once; yields for each its name, the doubts about it, and why it failed (or None)."""
     affordable = int(psutil.virtual_memory().available / MEMORY_PER_CASE)
-    workers = options.workers or max(1, min(os.cpu_count() or 1, affordable))
+    workers = workers or max(1, min(os.cpu_count() or 1, affordable))
     scratch.mkdir(exist_ok=True)
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(plans), unit="case", desc="preparing") as bar:
         jobs = {pool.submit(prepare_case, plan, archive, table, out, scratch): plan for plan in plans}
         try:
             for job in as_completed(jobs):
                 try:
-                    found = job.result()
-                    for line in found if options.name == "own" else ():
-                        tqdm.write(f"{jobs[job].name}: {line}")
+                    yield jobs[job].name, job.result(), None
                 except OrgansegError as error:
-                    failed[jobs[job].name] = str(error)
+                    yield jobs[job].name, [], str(error)
                 bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     shutil.rmtree(scratch)
-    return failed
 
 
 def _prepare_pictures(options, table, out):
@@ -250,12 +283,13 @@ def _prepare_pictures(options, table, out):
     return {}
 
 
-def _write_dataset_json(out, name, table, source, plans, left_out):
-    """Write dataset.json before the first case: until all are there, it says what is missing."""
+def _write_dataset_json(out, name, table, source, plans, left_out, done):
+    """Write dataset.json; `done`: the cases that are ready, with the doubts about each."""
     patients = {plan.name: plan.patient for plan in plans if plan.patient}
     write_dataset_json(
         out, name, {plan.name: plan.annotated for plan in plans if plan.labels}, table.get("title", ""),
-        licence=table.get("licence", ""), reference=table.get("source", ""), source=source, left_out=left_out,
+        licence=table.get("licence", ""), reference=table.get("source", ""), source=source,
+        left_out=dict(sorted(left_out.items())), prepared=dict(sorted(done.items())),
         cases={f"images{part}": [plan.name for plan in plans if plan.part == part] for part in ("Tr", "Ts")},
         **({"patients": patients} if patients else {}),
     )  # fmt: skip

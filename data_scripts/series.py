@@ -82,17 +82,20 @@ def _slices(folder, series, sitk):
         raise OrgansegError(f"{folder}: no such folder; expected a DICOM series; check the path")
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    slices = defaultdict(list)
+    slices, unreadable = defaultdict(list), []
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
         reader.SetFileName(str(path))
         try:
             reader.ReadImageInformation()
         except RuntimeError:
-            continue  # a DICOMDIR, a viewer's program, a report
+            if path.read_bytes()[128:132] == b"DICM":  # else a viewer's program, a picture
+                unreadable.append(path.name)
+            continue
         header = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
         scout = "LOCALIZER" in header.get(IMAGE_TYPE, "").upper()
         if header.get(MODALITY, "").strip() != "CT" or scout or not {POSITION, ORIENTATION, SPACING} <= header.keys():
             continue
+        header["unreadable"] = unreadable
         slices[header[SERIES].strip(" \0")].append(header | {"size": reader.GetSize()[:2], "path": str(path)})
     if not slices:
         raise OrgansegError(f"{folder}: found no CT slice; expected a DICOM series; check the path and the modality")
@@ -120,10 +123,12 @@ def _stack(found, folder):
         )
     odd = np.flatnonzero(np.abs(steps - step) > EVEN * step)
     if odd.size:
+        names = found[0]["unreadable"]
+        lost = f" ({len(names)} files could not be read, {names[0]} among them)" if names else ""
         below, above = height[order][odd[0] : odd[0] + 2]
         raise OrgansegError(
             f"{folder}: found slices at {below:.1f} and {above:.1f} mm with nothing between; expected one every "
-            f"{step:.2f} mm; fetch the missing slices"
+            f"{step:.2f} mm; fetch the missing slices{lost}"
         )
     # DICOM's pixel spacing is (between rows, between columns): the first of them runs along a column.
     between_rows, between_columns = _numbers(found[0], SPACING)

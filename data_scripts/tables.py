@@ -12,6 +12,12 @@ DATASETS = Path(__file__).with_name("datasets.toml")
 ORGAN_ID = {organ.name: organ.id for organ in ORGANS}
 # The entries that decide what a prepared file holds.
 CONVERSION = ("image", "dicom", "label", "masks", "unlabelled", "case", "name", "parts", "split", "organs", "others")
+# The entries of a mapping, and what they hold.
+TEXTS = ("image", "dicom", "label", "masks", "unlabelled", "case", "name", "title", "licence", "source", "citation")
+OWN = dict.fromkeys(TEXTS, str) | {"parts": list, "others": list} | dict.fromkeys(
+    ("organs", "annotated", "patients", "series"), dict
+)  # fmt: skip
+WORDS = {str: "a text in quotes", list: "a list [..]", dict: "a table"}
 
 
 def read_datasets(path):
@@ -36,30 +42,52 @@ def own_table(options):
     if not Path(options.source).is_dir():
         raise OrgansegError(f"{options.source}: no such folder; expected the scans; check the path")
     table = _read_toml(options.mapping)
-    known = {*CONVERSION, "series", "annotated", "patients", "title", "licence", "source", "citation"}
-    if unknown := sorted(set(table) - known):
-        raise OrgansegError(f"{options.mapping}: found the entry {unknown[0]!r}; expected {', '.join(sorted(known))}")
+    if mistake := _mistake_in(table):
+        raise OrgansegError(f"{options.mapping}: {mistake}; correct it")
+    return table
+
+
+def _mistake_in(table):
+    """What is wrong with a mapping, in words, or None."""
+    if unknown := sorted(set(table) - set(OWN)):
+        return f"found the entry {unknown[0]!r}; expected {', '.join(OWN)}"
+    for key, kind in OWN.items():
+        if not isinstance(table.get(key, kind()), kind):
+            return f"found {key} = {table[key]!r}; expected {WORDS[kind]}"
     if not {"image", "dicom", "unlabelled"} & set(table):
-        raise OrgansegError(f"{options.mapping}: found neither image, dicom nor unlabelled; expected one of them")
-    organs = {*table.get("organs", ()), *(organ for listed in table.get("annotated", {}).values() for organ in listed)}
-    if wrong := sorted(organs - set(ORGAN_ID)):
-        raise OrgansegError(f"{options.mapping}: found the organ {wrong[0]!r}; expected {', '.join(ORGAN_ID)}")
-    for organ, value in table.get("organs", {}).items():
-        numbers = value if isinstance(value, list) else [value]
-        if "label" in table and not all(isinstance(number, int) for number in numbers):
-            raise OrgansegError(f"{options.mapping}: found {organ} = {value!r}; expected a number or a list of numbers")
-        if "masks" in table and not isinstance(value, str):
-            raise OrgansegError(
-                f"{options.mapping}: found {organ} = {value!r}; expected the name of its mask in quotes"
-            )
+        return "found neither image, dicom nor unlabelled; expected one of them"
+    for key in ("image", "dicom", "label", "masks", "unlabelled"):
+        if table.get(key, "").startswith(("/", "~")) or ":" in table.get(key, ""):
+            return f"found {key} = {table[key]!r}; expected a path inside the folder that --from names"
+    if ("label" in table or "masks" in table) and not table.get("organs"):
+        return "found no [organs]; expected which label is which organ"
+    for case, drawn in table.get("annotated", {}).items():
+        if not isinstance(drawn, list) or not set(drawn) <= set(table.get("organs", {})):
+            return f"found annotated {case} = {drawn!r}; expected a list of the organs under [organs]"
+    if wrong := sorted(set(table.get("organs", {})) - set(ORGAN_ID)):
+        return f"found the organ {wrong[0]!r}; expected {', '.join(ORGAN_ID)}"
     try:
         re.compile(table.get("case", ""))
     except re.error as error:
-        found = f"case = {table['case']!r}, no regular expression ({error})"
-        raise OrgansegError(f"{options.mapping}: found {found}; expected one; correct it") from None
-    if ("label" in table or "masks" in table) and not table.get("organs"):
-        raise OrgansegError(f"{options.mapping}: found no [organs]; expected which label is which organ; add the table")
-    return table
+        return f"found case = {table['case']!r}, no regular expression ({error}); expected one"
+    return _mistake_in_values(table)
+
+
+def _mistake_in_values(table):
+    meaning = {0: "the background"} | {value: "others" for value in table.get("others", ())}
+    for organ, value in table.get("organs", {}).items():
+        if "masks" in table:
+            if not isinstance(value, str):
+                return f"found {organ} = {value!r}; expected the name of its mask in quotes"
+            continue
+        numbers = value if isinstance(value, list) else [value]
+        if not numbers or not all(isinstance(number, int) for number in numbers):
+            return f"found {organ} = {value!r}; expected a number or a list of numbers"
+        for number in numbers:
+            if number in meaning:
+                return f"found the value {number} for {meaning[number]} and for {organ}; expected one meaning"
+            meaning[number] = organ
+    return None
 
 
 def list_of(sets):
@@ -86,7 +114,11 @@ def card(name, table):
         f"- To cite: {table.get('citation', 'not stated')}",
         "",
         "Changed by organseg's data_scripts/prepare.py: the files were renamed, images rounded to whole HU, and the "
-        "labels below put under other ids; all further labels became background. Nothing was resampled.",
+        "labels below put under other ids; all further labels became 0. Nothing was resampled.",
+        "",
+        "Label 0 is 'none of the annotated organs'. Which organs a case was annotated for stands in dataset.json, "
+        "under annotated_labels; any other organ may hide in 0. Programs that do not read that entry, nnU-Net and "
+        "MONAI among them, take 0 for background: give them only cases in which all that they learn is annotated.",
         "",
         "| id here | organ | in the source |",
         "|---|---|---|",

@@ -375,3 +375,19 @@ def test_a_case_that_dataset_json_does_not_list_is_told(tmp_path):
     write_dataset_json(tmp_path, "tiny", {"b": (3,)})
     with pytest.warns(OrgansegWarning, match="a: not among annotated_labels .* all seven organs count"):
         assert find_cases(tmp_path)[0].annotated == ORGAN_IDS
+
+
+def test_a_header_whose_two_positions_mirror_each_other_is_told(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((9, 8, 7), np.int16), np.eye(4))
+    image.set_sform(np.diag([3.0, 3, 3, 1]), code=1)
+    image.set_qform(np.diag([-3.0, 3, 3, 1]), code=1)
+    nibabel.save(image, tmp_path / "mirrored.nii.gz")
+    with pytest.warns(
+        OrgansegWarning, match=r"two positions \(sform and qform\), up to 48 mm apart; the sform is used"
+    ):
+        assert read_volume(tmp_path / "mirrored.nii.gz")[1][0, 0] == 3
+    image.set_qform(np.diag([3.0, 3, 3, 1]), code=1)
+    nibabel.save(image, tmp_path / "agreed.nii.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_volume(tmp_path / "agreed.nii.gz")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from test_prepare import fails
 from test_series import write_series
 
 import prepare
-from organseg import ORGAN_IDS, ORGAN_NAMES, find_cases, load_case, save_image, save_label
+from organseg import ORGAN_IDS, ORGAN_NAMES, OrgansegError, find_cases, load_case, save_image, save_label
 from tables import DATASETS, read_datasets
 
 SCRIPTS = Path(prepare.__file__).parent
@@ -105,7 +106,7 @@ def test_a_label_on_another_grid_leaves_out_its_case(tmp_path, mapping, capfd):
     moved = phantom(1).affine.copy()
     moved[0, 3] += 3
     save_label(phantom(1).label, moved, scans / "seg" / "p1_seg.nii.gz")
-    assert "1 cases were left out" in refused(capfd, scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    assert "1 case was left out" in refused(capfd, scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
     assert [files.name for files in find_cases(tmp_path / "out")] == ["p0", "p2"]
     assert "another grid" in json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"]["p1"]
 
@@ -122,6 +123,69 @@ def test_a_corrected_label_is_taken_over_and_new_scans_are_added(tmp_path, mappi
     assert [files.name for files in find_cases(out)] == ["p0", "p1", "p2"]
     assert not (find_cases(out)[1].load().label == 7).any()
     assert (out / "labelsTr" / "p0.nii.gz").stat().st_mtime_ns == kept
+
+
+def test_a_withdrawn_scan_leaves_the_folder_and_a_stray_one_is_refused(tmp_path, mapping, capfd):
+    scans, out = scans_of(tmp_path / "scans"), tmp_path / "out"
+    text = NIFTI + ORGANS_TABLE
+    own(scans, mapping(text), out)
+    (scans / "ct" / "p2.nii.gz").unlink()
+    own(scans, mapping(text), out)
+    assert "removed p2" in capfd.readouterr().out
+    assert [files.name for files in find_cases(out)] == ["p0", "p1"] and not list(out.rglob("p2*"))
+    for kind in ("imagesTr/{}_0000.nii.gz", "labelsTr/{}.nii.gz"):
+        shutil.copy(out / kind.format("p0"), out / kind.format("stray"))
+    with pytest.raises(OrgansegError, match="found stray, which dataset.json does not list"):
+        find_cases(out)
+
+
+def test_what_was_annotated_may_change_from_run_to_run(tmp_path, mapping):
+    scans, out = scans_of(tmp_path / "scans", (0, 1)), tmp_path / "out"
+    own(scans, mapping(NIFTI + ORGANS_TABLE + '[annotated]\np1 = ["liver"]\n'), out)
+    assert set(np.unique(find_cases(out)[1].load().label)) == {0, 3}
+    own(scans, mapping(NIFTI + ORGANS_TABLE), out)
+    assert find_cases(out)[1].annotated == ORGAN_IDS
+    np.testing.assert_array_equal(find_cases(out)[1].load().label, phantom(1).label)
+
+
+def test_scans_of_another_folder_are_not_mixed_in(tmp_path, mapping, capfd):
+    own(scans_of(tmp_path / "scans", (0,)), mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    line = refused(capfd, scans_of(tmp_path / "more", (0,)), mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    assert "another folder of scans" in line
+
+
+def test_a_mapping_corrected_before_anything_was_prepared_needs_no_new_folder(tmp_path, mapping, capfd):
+    scans, out = scans_of(tmp_path / "scans", (0,)), tmp_path / "out"
+    assert "no usable case" in refused(capfd, scans, mapping(NIFTI + "[organs]\nliver = 3"), out)
+    with pytest.raises(OrgansegError):
+        find_cases(out)
+    own(scans, mapping(NIFTI + "others = [1, 2, 4, 5, 6, 7]\n[organs]\nliver = 3"), out)
+    assert find_cases(out)[0].annotated == (3,)
+
+
+def test_a_mask_that_no_case_has_is_a_mistake_and_an_overlap_is_told(tmp_path, mapping, capfd):
+    case, scans = phantom(0), tmp_path / "scans"
+    save_image(case.image, case.affine, scans / "a" / "ct.nii.gz")
+    save_label(case.label == 3, case.affine, scans / "a" / "liver.nii.gz")
+    save_label((case.label == 4) | (case.label == 3), case.affine, scans / "a" / "spleen.nii.gz")
+    text = 'image = "{case}/ct.nii.gz"\nmasks = "{case}/{organ}.nii.gz"\n[organs]\nliver = "liver"\n'
+    assert "no case with the mask 'milz'" in refused(capfd, scans, mapping(text + 'spleen = "milz"'), tmp_path / "out")
+    own(scans, mapping(text + 'spleen = "spleen"'), tmp_path / "out")
+    twice = int((case.label == 3).sum())
+    assert f"{twice} voxels of spleen.nii.gz are in another mask too" in capfd.readouterr().out
+
+
+def test_images_and_labels_side_by_side_in_one_folder(tmp_path, mapping):
+    case = phantom(0)
+    for name in ("a", "b"):
+        save_image(case.image, case.affine, tmp_path / "scans" / f"{name}.nii.gz")
+        save_label(case.label, case.affine, tmp_path / "scans" / f"{name}_seg.nii.gz")
+    own(
+        tmp_path / "scans",
+        mapping('image = "{case}.nii.gz"\nlabel = "{case}_seg.nii.gz"\n' + ORGANS_TABLE),
+        tmp_path / "out",
+    )
+    assert [files.name for files in find_cases(tmp_path / "out")] == ["a", "b"]
 
 
 def test_another_mapping_for_the_same_folder_is_refused(tmp_path, mapping, capfd):
@@ -146,7 +210,9 @@ def test_a_scaled_image_that_is_no_ct_in_hu_is_named(tmp_path, mapping, capfd):
     nibabel.save(nibabel.Nifti1Image(scaled, phantom(0).affine), scans / "ct" / "p0.nii.gz")
     own(scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
     printed = capfd.readouterr()
-    assert "p0: lowest value 0: a CT in HU has air near -1000" in printed.out + printed.err
+    assert "look at p0: lowest value 0: a CT in HU has air near -1000" in printed.out
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert "another modality" in about["prepared"]["p0"][0]
 
 
 def test_dicom_series_with_labels_keep_a_patients_scans_together(tmp_path, mapping, capfd):
@@ -197,14 +263,25 @@ def test_every_real_scan_comes_through_as_it_is(shared, tmp_path, mapping):
         ('image = "ct/{case}.nii.gz"\n[organs]\naorta = 1', "found the organ 'aorta'"),
         ('image = "ct/scan.nii.gz"', "expected {case} in it"),
         ('image = "ct/{patient}.nii.gz"', "found {patient} in the pattern"),
-        ('image = "nowhere/{case}.nii.gz"', "found no file like nowhere/{case}.nii.gz"),
+        ('image = "nowhere/{case}.nii.gz"', "found no file like nowhere/{case}.nii.gz, but ct/p0.nii.gz"),
+        ('image = "/scans/ct/{case}.nii.gz"', "expected a path inside the folder that --from names"),
+        ("image = 3", "found image = 3; expected a text in quotes"),
+        (NIFTI + "others = 9\n" + ORGANS_TABLE, "found others = 9; expected a list"),
+        (NIFTI + "[organs]\nliver = 0", "found the value 0 for the background and for liver"),
+        (NIFTI + "[organs]\nliver = [1, 3]\nspleen = 3", "found the value 3 for liver and for spleen"),
+        (NIFTI + "others = [3]\n[organs]\nspleen = 3", "found the value 3 for others and for spleen"),
+        (NIFTI + "[organs]\nspleen = []", "found spleen = []; expected a number or a list of numbers"),
+        (NIFTI + ORGANS_TABLE + '[annotated]\nP0 = ["liver"]', "found 'P0' under [annotated]; expected a case (p0)"),
+        (NIFTI + ORGANS_TABLE + '[annotated]\np0 = "liver"', "expected a list of the organs under [organs]"),
+        (NIFTI + '[organs]\nliver = 3\n[annotated]\np0 = ["spleen"]', "expected a list of the organs under [organs]"),
+        (NIFTI + ORGANS_TABLE + '[patients]\nx = "a"', "found 'x' under [patients]"),
         (NIFTI + ORGANS_TABLE.replace("7", '"7"'), "a number or a list of numbers"),
         (NIFTI + "case = '('\n" + ORGANS_TABLE, "no regular expression"),
     ],
 )
 def test_a_mistake_in_the_mapping_ends_in_one_line(tmp_path, mapping, capfd, text, words):
     line = refused(capfd, scans_of(tmp_path / "scans", (0,)), mapping(text), tmp_path / "out")
-    assert words.replace("\\", "") in line
+    assert words.replace("\\", "") in line, line
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
@@ -218,6 +295,9 @@ def test_the_place_of_the_scans_is_checked(tmp_path, mapping, capfd):
 
 
 PAGE = (ROOT / "book" / "data.md").read_text()
+
+
+EXPECTED = [[(3, 4), (3, 4), (3,)], [(2, 3), (2, 3), (3,)], [(3,), (3,), (3,)]]
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -234,11 +314,12 @@ def test_the_mappings_of_the_books_page_work(tmp_path, mapping, number):
         else:
             save_image(case.image, case.affine, scans / "ct" / f"{name}.nii.gz")
             save_image(case.image, case.affine, scans / name / "ct.nii.gz")
-            save_label(case.label == 3, case.affine, scans / name / "segmentations" / "liver.nii.gz")
+            for organ, mask in ((3, "liver"), (2, "portal_vein_and_splenic_vein"))[: 1 + (name != "clara")]:
+                save_label(case.label == organ, case.affine, scans / name / "segmentations" / f"{mask}.nii.gz")
     own(scans, mapping(text), tmp_path / "out")
     cases = find_cases(tmp_path / "out")
     assert [files.name for files in cases] == ["anna", "berta", "clara"]
-    assert [files.annotated for files in cases] == [[(3, 4), (3, 4), (3,)], [(3,)] * 3, [(3,)] * 3][number]
+    assert [files.annotated for files in cases] == EXPECTED[number]
     expected = np.isin(case.label, (3, 7) if number == 0 else (3,))
     np.testing.assert_array_equal(cases[0].load().label == 3, expected)
 
@@ -247,7 +328,7 @@ def test_the_lines_that_the_page_explains_are_those_of_the_program():
     told = re.findall(r"^\| `(.*?)`", PAGE.split("## When something goes wrong")[1], flags=re.MULTILINE)
     sources = "".join(path.read_text() for path in [*SCRIPTS.glob("*.py"), ROOT / "lib" / "organseg" / "folders.py"])
     written = re.sub(r'"\s*f?"', "", sources)  # strings over several lines
-    assert len(told) == 12
+    assert len(told) == 14
     missing = [words for words in told if words not in written and words != os.strerror(28)]
     assert not missing
 

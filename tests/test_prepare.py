@@ -381,7 +381,7 @@ def test_a_nifti_that_claims_100_gb_leaves_out_its_case_only(tmp_path, capfd):
         file.writestr("RawData/Training/img/img0007.nii.gz", bomb)
         file.writestr("RawData/Training/label/label0007.nii.gz", nifti(phantom(0).label, phantom(0).affine))
     line = fails(capfd, "btcv", tmp_path / "out", DATASETS, "--from", archive)
-    assert "1 cases were left out" in line
+    assert "1 case was left out" in line
     about = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert list(about["left_out"]) == ["btcv_0007"] and "claims" in about["left_out"]["btcv_0007"]
     assert [files.name for files in find_cases(tmp_path / "out")] == ["btcv_0001", "btcv_0002"]
@@ -395,7 +395,7 @@ def test_a_damaged_member_leaves_out_its_case_and_says_so(tmp_path, capfd):
     content[place + 300 : place + 400] = bytes(100)
     archive.write_bytes(content)
     line = fails(capfd, "btcv", tmp_path / "out", DATASETS, "--from", archive)
-    assert "1 cases were left out" in line
+    assert "1 case was left out" in line
     assert "btcv_0002" in json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"]
     assert [files.name for files in find_cases(tmp_path / "out")] == ["btcv_0001", "btcv_0003"]
 
@@ -431,7 +431,7 @@ def test_a_case_without_its_label_is_left_out_and_named(tmp_path, capfd, name):
     archive = WITHOUT[name](tmp_path / "set.zip")
     out, table = tmp_path / "out", altered(DATASETS, name, tmp_path / "sets.toml", {"md5"})
     line = fails(capfd, name, out, table, "--from", archive)
-    assert "1 cases were left out; the others are ready" in line
+    assert "1 case was left out; the others are ready" in line
     about = json.loads((out / "dataset.json").read_text())
     assert len(about["left_out"]) == 1 and "found no label" in next(iter(about["left_out"].values()))
     assert len(find_cases(out)) == 1

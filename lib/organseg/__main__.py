@@ -101,6 +101,8 @@ def predict(options):
     from organseg.viewing import save_overlay
 
     run, out = load_run(options.run), Path(options.out)
+    if str(options.run) == "pretrained":
+        print("pretrained: trained on phantoms only, so expect little of it on a patient's scan")
     failed = 0
     for file in files:
         target = out / f"{file.name}.nii.gz"

@@ -3,6 +3,7 @@
 import math
 import os
 import tempfile
+import warnings
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from nibabel import orientations
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
-from organseg.errors import OrgansegError
+from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.organs import NUM_CLASSES, ORGAN_IDS
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
@@ -90,7 +91,8 @@ def read_volume(path):
     """The voxels (x, y, z), scaled as the header says, and the affine of a 3-D file; see `load_case` for errors."""
     path = Path(path)
     if not path.is_file():
-        raise OrgansegError(f"{path}: no such file; expected a NIfTI image; check the path")
+        found = "no such file, it is a folder" if path.is_dir() else "no such file"
+        raise OrgansegError(f"{path}: {found}; expected a NIfTI image; check the path")
     expected = "expected a 3-D NIfTI image of one real number per voxel"
     try:
         # nibabel reads the voxels only when they are asked for, so a damaged file fails at any of these lines.
@@ -121,7 +123,24 @@ def read_volume(path):
     affine = np.array(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise OrgansegError(f"{path}: found an affine that maps no volume; expected a valid one; export it again")
+    _compare_positions(path, image, shape)
     return voxels, affine
+
+
+def _compare_positions(path, image, shape):
+    """Warn where a NIfTI header states two positions (sform and qform) that differ by more than a voxel."""
+    if not isinstance(image, nibabel.Nifti1Pair):
+        return
+    (sform, sform_code), (qform, qform_code) = image.get_sform(coded=True), image.get_qform(coded=True)
+    if sform_code and qform_code and np.isfinite(qform).all():
+        apart = corners_apart(sform, qform, shape)
+        if apart > np.linalg.norm(sform[:3, :3], axis=0).max():
+            warnings.warn(
+                f"{path}: its header states two positions (sform and qform), up to {apart:.3g} mm apart; the sform is "
+                "used; see that left and right are where you expect them",
+                OrgansegWarning,
+                stacklevel=3,
+            )
 
 
 def _refuse_impossible_size(path, image, shape, dtype):
@@ -161,13 +180,18 @@ def read_on_grid(path, image, affine, image_path):
     turn = orientations.ornt_transform(orientations.io_orientation(label_affine), orientations.io_orientation(affine))
     turned_affine = label_affine @ orientations.inv_ornt_aff(turn, voxels.shape)
     turned = orientations.apply_orientation(voxels, turn)
-    if turned.shape != image.shape or not same_grid(turned_affine, affine, image.shape):
-        raise OrgansegError(
-            f"{path}: found a label on another grid ({voxels.shape}, {_axes_and_spacing(label_affine)}); expected that "
-            f"of {image_path} ({image.shape}, {_axes_and_spacing(affine)}); "
-            "resample the label with nearest neighbour"
-        )
-    return turned
+    if turned.shape == image.shape and same_grid(turned_affine, affine, image.shape):
+        return turned
+    message = (
+        f"{path}: found a label on another grid ({voxels.shape}, {_axes_and_spacing(label_affine)}); expected that "
+        f"of {image_path} ({image.shape}, {_axes_and_spacing(affine)}); "
+    )
+    if turned.shape == image.shape:
+        apart = corners_apart(turned_affine, affine, image.shape)
+        message += f"they lie up to {apart:.3g} mm apart; find out which header is right, and export the label again"
+    else:
+        message += "resample the label with nearest neighbour"
+    raise OrgansegError(message)
 
 
 def _read_label(path, case, image_path):
@@ -183,9 +207,14 @@ def _read_label(path, case, image_path):
 
 def same_grid(affine, other, shape):
     """True where two affines put every voxel of a volume at the same place, to a tenth of a voxel."""
+    return corners_apart(affine, other, shape) < 0.1 * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+
+
+def corners_apart(affine, other, shape):
+    """How far two affines put the corners of a volume from each other, at most, in mm."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)
     apart = (affine[:3, :3] - other[:3, :3]) @ corners + (affine[:3, 3] - other[:3, 3])[:, None]
-    return float(np.linalg.norm(apart, axis=0).max()) < 0.1 * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+    return float(np.linalg.norm(apart, axis=0).max())
 
 
 def _axes_and_spacing(affine):

@@ -49,13 +49,13 @@ def find_cases(folder, part="Tr"):
     list of CaseFiles; `label` is None where there is no label file (allowed only in 'Ts')
     """
     folder = Path(folder)
-    if not (folder / f"images{part}").is_dir():
+    if not (folder / f"images{part}").is_dir() and not _lists_cases(folder, part):
         raise OrgansegError(
             f"{folder}: found no folder images{part}; expected the nnU-Net layout; see 'organseg phantom'"
         )
     about = read_dataset_json(folder)
     found = []
-    for image in sorted((folder / f"images{part}").iterdir()):
+    for image in sorted((folder / f"images{part}").glob("*")):
         if image.name.startswith(".") or not image.name.endswith(("_0000.nii.gz", "_0000.nii")):
             continue
         name = case_name(image)
@@ -80,9 +80,22 @@ def find_cases(folder, part="Tr"):
             f"{folder}: found {len(listed) - len(missing)} of the {len(listed)} cases that dataset.json lists for "
             f"images{part} ({missing[0]} is missing); expected all; prepare the data again, which adds what is missing"
         )
+    if listed and (strange := sorted({case.name for case in found} - listed)):
+        raise OrgansegError(
+            f"{folder}/images{part}: found {strange[0]}, which dataset.json does not list; expected only cases that "
+            "were prepared; take it out, or add it to the scans and prepare them again"
+        )
+    if about.get("left_out"):
+        message = f"{folder}: {len(about['left_out'])} cases were left out when it was prepared; dataset.json says why"
+        warnings.warn(message, OrgansegWarning, stacklevel=2)
     if not found:
         raise OrgansegError(f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images")
     return found
+
+
+def _lists_cases(folder, part):
+    """True where dataset.json lists cases of this part, so that a missing folder means an unfinished preparation."""
+    return (folder / "dataset.json").is_file() and bool(read_dataset_json(folder).get("cases", {}).get(f"images{part}"))
 
 
 def read_dataset_json(folder):
