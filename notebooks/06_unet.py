@@ -200,7 +200,7 @@ network = organseg.unet()
 organseg.draw_network(network, input_size=64)
 
 # %% [markdown]
-# Read it from the image, down, and up again. Where the picture says *concatenation*, the channels are those from below
+# Read it from the image, down, and up again. Where the picture says *concatenate*, the channels are those from below
 # and those from across: 512 + 256, 256 + 128, 128 + 64.
 #
 # ## Nineteen million, by hand
@@ -359,11 +359,11 @@ visible = np.where(influence > 0, influence, np.nan)[:, columns]
 figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
 axes.set_facecolor("black")
 extent = (51.5, 75.5, -0.5, 127.5)
-shown = axes.imshow(np.log10(visible), origin="lower", cmap="gray", extent=extent, aspect="auto")
+shown = axes.imshow(np.log10(visible), origin="lower", cmap="gray", vmin=-20, extent=extent, aspect="auto")
 for end, beyond in ((0, -0.5), (1, 0.5)):
     line = np.array([field(column)[end] for column in columns]) + beyond
-    axes.step(columns, line, where="mid", color="darkorange", lw=2)
-axes.plot(columns, columns, color="tab:blue", lw=1, label="the voxel itself")
+    axes.step(columns, line, where="mid", color="darkorange", lw=2, label=("first", "last")[end] + " voxel, computed")
+axes.plot(columns, columns, color="tab:blue", lw=1, label="the voxel's own place")
 axes.set(xlabel="voxel of the answer", ylabel="voxel of the image", title="What each voxel of the answer sees")
 axes.legend(loc="upper left")
 figure.colorbar(shown, label="log₁₀ of the influence")
@@ -453,12 +453,14 @@ print(f"one step of three crops: {step / 1e12:.2f} TFLOP")
 assert organseg.training_flops(network, 64, batch_size=3) == step
 seconds = 7 * 24 * 3600 / 50_000
 print(f"the paper: {seconds:.1f} s per step, {step / seconds / 1e12:.2f} TFLOP per second")
+print(f"of 12 TFLOP per second: {step / seconds / 12e12:.0%}")
 
 # %% [markdown]
 # The paper trained 50,000 steps in about a week on an NVIDIA Quadro P6000 {cite}`roth2018`. That leaves 12.1 s for
-# each, with all that belongs to it: loading and deforming the images, computing, looking at the test cases. If all of
-# it were computing, it would be 0.36 TFLOP per second. The card could do far more, so most of the week must have gone
-# elsewhere: into loading and deforming, or into waiting for memory. To count before one buys is worth while.
+# each, with all that belongs to it. If all of it were computing, it would be 0.36 TFLOP per second, 3 % of the 12 that
+# the card's maker gives for it {cite}`nvidia2016`. No program reaches such a figure, but the gap says that the
+# arithmetic alone does not explain the week. Loading and deforming images, or numbers on their way to and from the
+# memory, must have had a large part in it.
 #
 # ## Where the memory goes
 #
@@ -478,17 +480,19 @@ assert organseg.training_bytes(network, 64, batch_size=3) == 3 * outputs + weigh
 
 # %% [markdown]
 # The 19 million parameters are the smaller part, by far. This is an estimate. A program may do with less, if it throws
-# away some outputs and computes them again, and it needs more while it works: for gradients on their way, and for
-# copies in another order.
+# away some outputs or computes them again, and it needs more while it works: for gradients on their way, and for
+# copies in another order. With TensorFlow on a CPU the two about cancel: `make figures-check` measures how much memory
+# a step takes there, and compares it with this count.
 #
 # Now the shares of the levels. We call the level of full resolution level 1, as in the count of the parameters.
 
 # %%
 shares = {}
+print("level          1       2       3       4")
 for what in ("parameters", "flops", "bytes"):
     by_level = [sum(getattr(cost, what) for cost in costs if cost.shape[0] == edge) for edge in (64, 32, 16, 8)]
     shares[what] = np.array(by_level) / sum(by_level)
-    print(f"{what:10}", *(f"level {level}: {share:5.1%} " for level, share in enumerate(shares[what], start=1)))
+    print(f"{what:10}", "  ".join(f"{share:6.1%}" for share in shares[what]))
 
 # %% alt="Three horizontal bars divided into the four levels. Parameters: level 1 is a sliver, levels 3 and 4 take most of the bar. FLOPs: level 1 takes more than half. Bytes of the outputs: level 1 takes three quarters."
 figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
@@ -499,7 +503,8 @@ for level in range(4):
     width = np.array([share[level] for share in shares.values()])
     axes.barh(names, width, left=left, color=colours[level], label=f"level {level + 1}")
     left += width
-axes.set(xlabel="share of the whole network", title="Parameters lie deep, work and memory lie at full resolution")
+axes.set(xlabel="share of the whole network", xlim=(0, 1))
+axes.set_title("Parameters lie deep, work and memory lie at full resolution")
 axes.invert_yaxis()
 figure.legend(loc="outside lower center", ncols=4)
 plt.show()
@@ -509,7 +514,7 @@ plt.show()
 # the voxels and twice the channels. So its outputs need about a quarter of the memory, while its kernels, with twice
 # the channels on both sides, have four times the weights.
 #
-# Whoever wants to save memory must save at full resolution. Fewer parameters in the deep levels would help nothing.
+# Whoever wants to save memory must save at full resolution. Fewer parameters in the deep levels would hardly help.
 #
 # ## What fits into your GPU?
 #
@@ -531,36 +536,42 @@ for edge in (32, 64, 96, 128):
 
 # %% [markdown]
 # Over 5 kB for every voxel of a crop! The library's version counts from the model. So it can tell what *half
-# precision* saves, in which outputs are stored in two bytes instead of four (all but the image and the softmax). Here
-# are three GPUs: a T4, as Google Colab lends it, the paper's Quadro P6000, and one of today's large ones.
+# precision* saves, in which outputs are stored in two bytes instead of four (all but the image and the softmax; the
+# parameters stay as they are). Here are three GPUs: a T4, as Google Colab lends it, the paper's Quadro P6000, and one
+# of today's large ones. Besides crops we try two whole scans: the paper's shortest and longest, of 460 and 1177 slices
+# {cite}`roth2018`. Of every four slices one is taken, and the number is filled up to a multiple of 8.
 
 # %%
 half = organseg.unet(dtype="mixed_float16")
-sizes = {"64³": 64, "96³": 96, "128³": 128, "128×128×120": (128, 128, 120), "128×128×296": (128, 128, 296)}
-print(f"{'GPU':16}", *(f"{name:>12}" for name in sizes))
+short, long = ((128, 128, -(-slices // 4 // -8) * -8) for slices in (460, 1177))
+sizes = {"64³": 64, "96³": 96, "128³": 128, "short": short, "long": long}
+table = [f"{'crops that fit':19}" + "".join(f"{name:>7}" for name in sizes)]
 for name, memory in {"T4, 16 GB": 16e9, "P6000, 24 GB": 24e9, "80 GB": 80e9}.items():
     for words, model in (("", network), (", half", half)):
         fit = [organseg.crops_that_fit(model, size, memory) for size in sizes.values()]
-        print(f"{name + words:19}", *(f"{count:12}" for count in fit))
+        table.append(f"{name + words:19}" + "".join(f"{count:7}" for count in fit))
+print("short", short, "long", long)
+print("\n".join(table))
 
 # %% [markdown]
-# The last two columns are the paper's shortest and longest scan: 460 and 1177 slices, every fourth of them taken, and
-# filled up to a multiple of eight.
+# Three crops of 64³ fit everywhere, with room to spare. The longest scan fits only with half precision, or into a large
+# GPU.
 #
 # Now your own. Set the slider to the memory of your GPU (in a notebook, `!nvidia-smi` shows it).
 
-# %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 144. A dashed line marks a batch of three; the largest crop above it is marked."
+# %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 152. A dashed line marks a batch of three, a dotted one the paper's 64; at 64, fifteen crops would fit."
 def draw_what_fits(memory_gb, precision):
     model = half if precision == "half" else network
     edges = np.arange(32, 200, 8)
     fit = np.array([organseg.crops_that_fit(model, int(edge), memory_gb * 1e9) for edge in edges])
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     axes.semilogy(edges[fit > 0], fit[fit > 0], "o-", color="tab:blue")
-    axes.axhline(3, color="0.5", ls="--")
-    axes.axvline(64, color="0.5", ls=":")
-    three = f"three crops: up to {edges[fit >= 3].max()}³" if fit.max() >= 3 else "not even three of 32³"
+    axes.axhline(3, color="0.5", ls="--", label="a batch of three")
+    axes.axvline(64, color="0.5", ls=":", label="the paper's 64³")
+    axes.legend()
+    three = f"three crops up to {edges[fit >= 3].max()}³" if fit.max() >= 3 else "not even three of 32³"
     axes.set(title=f"{memory_gb} GB, {precision}: {three}", xlabel="edge of a crop (voxels)", ylabel="crops that fit")
-    axes.set(xlim=(28, 200), ylim=(0.8, 1000))
+    axes.set(xlim=(28, 200), ylim=(0.8, 1000), yticks=(1, 10, 100, 1000), yticklabels=("1", "10", "100", "1000"))
     return figure
 
 

@@ -146,18 +146,18 @@ MUTANTS = (
         chapter="06_unet",
     ),
     Mutant(
-        "a transposed convolution that halves the channels", "networks.py",
+        "steps up that halve the channels", "networks.py",
         "up(x.shape[-1], 2,", "up(x.shape[-1] // 2, 2,",
         chapter="06_unet",
     ),
     Mutant(
-        "a transposed convolution counted for each voxel that it puts out", "costs.py",
+        "steps up counted per voxel put out", "costs.py",
         'incoming[0][:-1] if "Transpose" in type(layer).__name__ else after[:-1]', "after[:-1]",
         "test_costs.py::test_a_small_network_by_hand",
         chapter="06_unet",
     ),
     Mutant(
-        "the way back left out of a training step", "costs.py",
+        "the way back not counted", "costs.py",
         "return 3 * batch_size", "return batch_size",
         "test_costs.py::test_work_and_memory_follow_the_number_of_voxels",
         chapter="06_unet",
