@@ -95,8 +95,8 @@ def parameters(part):
     return sum(int(np.prod(weight.shape)) for weight in part.trainable_weights)
 
 
-for dims in (2, 3):
-    print(f"FCN in {dims}-D: {parameters(organseg.fcn(spatial_dims=dims)):9,} parameters")
+in_2d, in_3d = (parameters(organseg.fcn(spatial_dims=dims)) for dims in (2, 3))
+print(f"FCN in 2-D: {in_2d:,} parameters, in 3-D: {in_3d:,}")
 
 # %% [markdown]
 # Three times as many, nearly. The other price is higher: a volume of 64 slices has 64 times as many voxels as a slice.
@@ -351,7 +351,7 @@ print("voxel 56 sees", *np.flatnonzero(influence[:, 56] > 0)[[0, -1]])
 # For all of the 24 positions the network sees from the first voxel that we computed to the last, without a gap. In the
 # picture each column belongs to a voxel of the answer, and shows the voxels of the image that reach it.
 
-# %% alt="A grey band across the picture, bright in the middle and dark at both edges; outside it is black. Its lower and upper edge are staircases with steps every eight columns, and the computed orange lines lie exactly on them."
+# %% alt="A grey band across the picture, bright in the middle and darker towards both edges; outside it is black. Its lower and upper edge are staircases with steps every eight columns, and the computed orange lines lie exactly on them."
 import matplotlib.pyplot as plt
 
 columns = np.arange(52, 76)
@@ -362,10 +362,10 @@ extent = (51.5, 75.5, -0.5, 127.5)
 shown = axes.imshow(np.log10(visible), origin="lower", cmap="gray", vmin=-20, extent=extent, aspect="auto")
 for end, beyond in ((0, -0.5), (1, 0.5)):
     line = np.array([field(column)[end] for column in columns]) + beyond
-    axes.step(columns, line, where="mid", color="darkorange", lw=2, label=("first", "last")[end] + " voxel, computed")
+    axes.step(columns, line, where="mid", color="darkorange", lw=2, label=None if end else "first and last voxel, computed")
 axes.plot(columns, columns, color="tab:blue", lw=1, label="the voxel's own place")
 axes.set(xlabel="voxel of the answer", ylabel="voxel of the image", title="What each voxel of the answer sees")
-axes.legend(loc="upper left")
+figure.legend(loc="outside lower center", ncols=2)
 figure.colorbar(shown, label="log₁₀ of the influence")
 plt.show()
 
@@ -383,9 +383,10 @@ print(f"99 % of the influence on voxel {position} comes from {radius} voxels to 
 # %% [markdown]
 # Only 4 of them: that is what the shortest way sees, two convolutions on level 1, the skip across, and two more. Along
 # the long way through the deepest level, the influence is shared out among so many voxels that little is left for each.
-# But there are very many of them, and this is one line. With trained weights the shares are others; that the middle
-# counts far more than the rim remains true {cite}`luo2016`. The outer limit is exact, whatever the weights: what lies
-# beyond it does not matter at all. Chapter 9 builds on this, when it cuts a scan into tiles.
+# But there are very many of them, and this is one line. With trained weights the shares are others; but there too the
+# middle was found to count far more than the rim {cite}`luo2016`. The outer limit is exact, whatever the weights: what
+# lies beyond it does not matter at all. (While it trains, batch normalisation links all voxels of the batch by their
+# mean and variance. In use it does not.) Chapter 9 builds on this, when it cuts a scan into tiles.
 #
 # What does it mean in the body? The paper works with every fourth pixel and slice {cite}`roth2018`, about 3 mm.
 
@@ -399,8 +400,8 @@ print(f"in a crop of voxels 0 to 63, voxel 32 looks for {low} to {high}")
 # %% [markdown]
 # The field, 276 or 300 mm wide, reaches across most of an abdomen. It is also larger than a crop of 64 voxels. Even the
 # voxel in the middle of a crop looks beyond both of its ends, and finds the zeros of the padding there. So during
-# training *every* voxel sees padding. It looks like air, as `organseg.normalise` makes air 0, and the network learns
-# to live with it.
+# training *every* voxel sees padding. Around the image it looks like air, which `organseg.normalise` makes 0. Around the
+# features of deeper layers it is just zeros, with which the network has to learn to live.
 #
 # ## Where the time goes
 #
@@ -543,7 +544,7 @@ for edge in (32, 64, 96, 128):
 
 # %%
 half = organseg.unet(dtype="mixed_float16")
-short, long = ((128, 128, -(-slices // 4 // -8) * -8) for slices in (460, 1177))
+short, long = ((128, 128, -(-slices // 32) * 8) for slices in (460, 1177))
 sizes = {"64³": 64, "96³": 96, "128³": 128, "short": short, "long": long}
 table = [f"{'crops that fit':19}" + "".join(f"{name:>7}" for name in sizes)]
 for name, memory in {"T4, 16 GB": 16e9, "P6000, 24 GB": 24e9, "80 GB": 80e9}.items():
