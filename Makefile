@@ -15,7 +15,8 @@ LOCK_OPTIONS ?=
 
 # The tests whose subject computes with Keras: they run once more under JAX.
 TESTS_OF_BACKEND := tests/test_networks.py tests/test_losses.py tests/test_augmentation.py \
-                    tests/test_training.py tests/test_inference.py
+                    tests/test_training.py tests/test_inference.py \
+                    tests/test_costs.py::test_xla_counts_nearly_the_same
 PYTEST := -m pytest -q --durations=10
 # Every notebook runs again, and its outputs are compared with the stored ones.
 NBVAL := $(PYTEST) --nbval notebooks

@@ -156,6 +156,40 @@ def full_size():
         check(f"19 M, 128×128×160, {precision}: under 8 GB", f"{memory:.1f} GB", memory < 8)
 
 
+ONE_STEP = """
+import threading, time
+import numpy as np, psutil
+from organseg.costs import training_bytes
+from organseg.networks import unet
+from organseg.profiles import PROFILES
+from organseg.training import compiled
+network = unet()
+segmenter = compiled(network, PROFILES["paper"])
+batch = np.ones((1, 64, 64, 64, 1), "float32"), (np.ones((1, 64, 64, 64), "int32"), np.ones((1, 7), "float32"))
+memory = psutil.Process().memory_info
+before, peak, done = memory().rss, 0, threading.Event()
+def watch():
+    global peak
+    while not done.wait(0.02):
+        peak = max(peak, memory().rss)
+thread = threading.Thread(target=watch)
+thread.start()
+segmenter.train_on_batch(*batch)
+done.set()
+thread.join()
+there_before = training_bytes(network, 64, 0) * 3 // 4  # weights and Adam's averages; the gradients come in the step
+print(peak - before, training_bytes(network, 64, 1) - there_before)
+"""
+
+
+def training_memory():
+    """One training step of the 19 M network on a 64³ crop: the memory it takes, beside `organseg.training_bytes`."""
+    done = subprocess.run([sys.executable, "-c", ONE_STEP], capture_output=True, text=True, check=True)
+    measured, counted = map(float, done.stdout.split())
+    both = f"measured {measured / 1e9:.2f} GB, counted {counted / 1e9:.2f} GB"
+    check("19 M, one training step of 64³: memory as counted, within a fifth", both, abs(measured / counted - 1) < 0.2)
+
+
 def long_scan():
     """The same on 128×128×640: the memory budget is kept."""
     for precision in ("float32", "mixed_bfloat16"):
@@ -354,6 +388,7 @@ MEASUREMENTS = (
     fast,
     pretrained,
     full_size,
+    training_memory,
     long_scan,
     real_ct,
     prepared_data,

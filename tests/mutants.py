@@ -140,6 +140,28 @@ MUTANTS = (
         "training = [case for case in cases if patient_of[case.name] not in held_out]", "training = list(cases)",
         chapter="03_cnn",
     ),
+    Mutant(
+        "concatenation without the skip's features", "networks.py",
+        "([x, features])", "([x, x])",
+        chapter="06_unet",
+    ),
+    Mutant(
+        "steps up that halve the channels", "networks.py",
+        "up(x.shape[-1], 2,", "up(x.shape[-1] // 2, 2,",
+        chapter="06_unet",
+    ),
+    Mutant(
+        "steps up counted per voxel put out", "costs.py",
+        'incoming[0][:-1] if "Transpose" in type(layer).__name__ else after[:-1]', "after[:-1]",
+        "test_costs.py::test_a_small_network_by_hand",
+        chapter="06_unet",
+    ),
+    Mutant(
+        "the way back not counted", "costs.py",
+        "return 3 * batch_size", "return batch_size",
+        "test_costs.py::test_work_and_memory_follow_the_number_of_voxels",
+        chapter="06_unet",
+    ),
 )  # fmt: skip
 
 

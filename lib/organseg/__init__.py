@@ -2,7 +2,7 @@
 
 The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
 `augmentation`, `networks`, `losses`, `training`, `inference`, `metrics`; and the tools to see with: `viewing`,
-`scroller`, `widgets`, `diagrams`. The names below are the public ones.
+`scroller`, `widgets`, `diagrams`, `costs`. The names below are the public ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """
@@ -38,6 +38,7 @@ _ROOMS = {
     "scroller": ("show_volume",),
     "widgets": ("explore",),
     "diagrams": ("draw_network",),
+    "costs": ("LayerCost", "crops_that_fit", "layer_costs", "training_bytes", "training_flops"),
 }  # fmt: skip
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_ROOM_OF)

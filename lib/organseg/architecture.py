@@ -75,11 +75,11 @@ def read_model(model, input_size=None):
     cards : list of Card, in order
     skips : list of (the bar that a connection leaves, the bar that it joins, the bars on it)
     """
-    path = _longest_path(_make_bars(_read_graph(model), _image_shapes(model, input_size)))
+    path = _longest_path(_make_bars(read_graph(model), shapes_of_image(model, input_size)))
     return path, _make_cards(path), _find_skips(path)
 
 
-def _read_graph(model):
+def read_graph(model):
     """The model's layers from image to output: [(layer, numbers of the layers before it)]."""
     if not getattr(model, "inputs", None):
         raise OrgansegError(f"{model.name}: found a model without a known input; give it a keras.Input first")
@@ -100,7 +100,7 @@ def _read_graph(model):
     return graph
 
 
-def _image_shapes(model, input_size):
+def shapes_of_image(model, input_size):
     """The shape of the image at two sizes, (x, y[, z], channel); the same twice if no size is open."""
     *own, channels = model.inputs[0].shape[1:]
     if input_size is not None:
@@ -117,7 +117,9 @@ def _make_bars(graph, image_shapes):
         sources = [bars[number] for number in before]
         name, words = type(layer).__name__, _words(layer)
         kind = "softmax" if words == "softmax" else next(kind for kind in KINDS if re.search(KINDS[kind], name))
-        shapes = tuple(_shape(layer, [bar.shapes[at] for bar in sources]) for at in (0, 1)) if before else image_shapes
+        shapes = (
+            tuple(shape_after(layer, [bar.shapes[at] for bar in sources]) for at in (0, 1)) if before else image_shapes
+        )
         small = kind != "softmax" and re.search(NAMED_WITH_THE_LAYER_BEFORE, name)
         if small and sources[0].kind != "image" and sum(before[0] in others for _, others in graph) == 1:
             bar = sources[0]
@@ -131,7 +133,7 @@ def _make_bars(graph, image_shapes):
     return bars
 
 
-def _shape(layer, before):
+def shape_after(layer, before):
     """The shape that a layer puts out for the shapes that come in, all without the batch."""
     after = before[0]  # what is no layer, such as a sum written with +, works number by number
     if isinstance(layer, keras.Layer):
