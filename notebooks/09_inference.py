@@ -29,7 +29,7 @@
 # [chapter 2](02_convolution.ipynb), fully convolutional networks from [chapter 4](04_fcn.ipynb), and the U-Net's
 # layers, which chapter 6 builds.
 #
-# **Measured:** about 2.5 minutes on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
+# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 2 GB of memory, 79 MB to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -180,9 +180,9 @@ for panel in panels:
 plt.show()
 
 # %% [markdown]
-# All the spots begin at a border between two tiles (dotted). Where it runs through an organ, the outline is ragged: this is
-# a *seam*. The largest spot is another mistake of the same kind. In the uppermost tile, the heart is called liver: there is
-# nothing below it in this tile that would tell the network which side of the diaphragm it looks at.
+# All large spots begin at a border between two tiles (dotted). Where the border runs through an organ, its outline is
+# ragged: this is a *seam*. The largest spot is in the uppermost tile. There, a part of the heart is called liver. In
+# the whole scan the network sees what lies below the heart; in this tile there is nothing below it.
 
 # %%
 topmost = slice(128, 160)
@@ -190,32 +190,31 @@ heart_as_liver = np.sum(changed[:, :, topmost] & (tiled_label[:, :, topmost] == 
 assert heart_as_liver > 0.5 * changed.sum()
 
 # %% [markdown]
-# Half of all that changed, and more, is this false liver. (The label 3 is the liver.) And there is worse: with another
-# tile depth, say on a machine with less memory, the borders lie elsewhere. One scan would have as many answers as there
-# are machines.
+# This false liver (label 3) is more than half of all that changed. And there is worse: with another tile depth, say on
+# a machine with less memory, the borders lie elsewhere. One scan would have as many answers as there are machines.
 #
 # ## Where the seams come from
 #
-# Each convolution pads its input with zeros at the end of the tile, where the scan goes on. Zero is air for the first
-# layer. For the deeper ones it is not even that: it is no feature of anything. The outermost slice of a tile is
-# computed from such zeros, and each layer carries the error one step further in. Then the error should depend on the
-# distance to the end of the tile. We cut the scan at six heights, throw away what lies above, and compare with
-# the whole.
+# Each convolution pads its input with zeros at the end of the tile, although the scan goes on there. For the first
+# layer zero is air. For the deeper ones it is not even that: air has features of its own, and they are not zero. The
+# outermost slices of a tile are computed from such zeros, and each layer carries the error a step further in. If this
+# is the cause, the error depends on the distance to the end of the tile. We cut the scan at four heights, throw away
+# what lies above, and compare with the whole.
 
 # %%
 errors = []
-for cut in range(72, 120, 8):
+for cut in range(88, 120, 8):
     difference = np.abs(probabilities_of(image[:, :, :cut]) - whole[:, :, :cut])
     errors.append(difference.max(axis=(0, 1, 3))[::-1][:72])  # from the cut downwards
 error = np.max(errors, axis=0)
 assert error[0] > 0.5 and error[16] > 0.01 and error[32] > 1e-4
-assert error[46:].max() < 1e-5
+assert error[46:].max() < 1e-4
 
 # %% alt="The largest error of a probability against the distance to the cut, on a logarithmic axis. It falls from about 1 next to the cut, by orders of magnitude, to about one in ten million near 46 slices, where a dashed line stands, and stays flat beyond it."
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for one in errors:
     axes.semilogy(one, color="0.8", linewidth=1)
-axes.semilogy(error, color="#0072b2", marker=".", label="largest of the six cuts (grey)")
+axes.semilogy(error, color="#0072b2", marker=".", label="largest of the four cuts (grey)")
 axes.axvline(46, color="black", linestyle="--", label="46 slices")
 axes.set(xlabel="slices between the voxel and the cut", ylabel="largest error of a probability")
 axes.set_title("An error that comes in from the tile's end")
@@ -224,8 +223,8 @@ plt.show()
 
 # %% [markdown]
 # Next to the cut, a probability may be wrong by more than 0.5. The error falls quickly, but it is still there after 16
-# and after 32 slices. From 46 slices on it is below $10^{-5}$ and does not fall any more: what is left is rounding,
-# because numbers are added in another order when the tile has another size.
+# and after 32 slices. From 46 slices on it is below $10^{-4}$, in the picture below $10^{-6}$, and does not fall any
+# more: what is left is rounding, because numbers are added in another order when the tile has another size.
 #
 # ## How far a network sees
 #
@@ -318,15 +317,15 @@ def with_margin(image, depth, margin):
 
 
 exact = with_margin(image, depth=32, margin=48)
-assert np.abs(exact - whole).max() < 1e-5
+assert np.abs(exact - whole).max() < 1e-4
 assert np.sum(exact.argmax(axis=-1) != label) < 5
 
 # %% [markdown]
-# No seams are left: the difference to the whole scan is below $10^{-5}$, the size of the rounding. (The second line
-# allows for a handful of voxels that are undecided between two organs up to the last digit. Where float32 itself is
-# shortened, as some GPUs do by default, the rounding is coarser.) In the library, `tiles` says what each tile sees and
-# keeps, and `predict_probabilities` does the rest; it also pads sizes that are no multiple of 8 with air, and cuts the
-# answer back.
+# No seams are left. The difference to the whole scan is below $10^{-4}$, and it is rounding alone. (The second `assert`
+# allows for a voxel or two that are undecided between two organs up to the last digit. GPUs that shorten float32
+# numbers before they multiply them round more coarsely.) In the library, `tiles` says what each tile sees and keeps,
+# and `predict_probabilities` does the rest; it also pads sizes that are no multiple of 8 with air, and cuts the answer
+# back. To see that the tile depth does not matter any more, we give it another one.
 
 # %%
 from organseg.inference import MARGIN, tiles
@@ -334,8 +333,8 @@ from organseg.inference import MARGIN, tiles
 print("margin:", MARGIN)
 for seen, kept in tiles(160, tile_depth=32):
     print(f"sees {seen.start:3} to {seen.stop:3}, keeps {kept.start:3} to {kept.stop:3}")
-by_library = organseg.predict_probabilities(network, image, tile_depth=32)
-np.testing.assert_allclose(by_library, exact, atol=1e-5)
+by_library = organseg.predict_probabilities(network, image, tile_depth=80)
+np.testing.assert_allclose(by_library, exact, atol=1e-4)
 
 # %% [markdown]
 # Could the margin be smaller? Look at the curve of the errors again: after 32 slices what is left changes no label you
@@ -345,36 +344,37 @@ np.testing.assert_allclose(by_library, exact, atol=1e-5)
 #
 # ### Why tiles start at multiples of 8
 #
-# A margin is not all. Here are nine tiles that are equally deep, and start at slice 0, 1, 2 and so on up to 8. We look
-# only at slices with at least 51 others between them and each end of the tile, so that no zeros can reach them.
+# A margin is not all. Here are five tiles that are equally deep, and start at slice 0, 1, 2, 4 and 8. We look only at
+# slices with at least 51 others between them and each end of the tile, so that no zeros can reach them.
 
 # %%
 middle = slice(60, 92)
-starts = np.arange(9)
-shifted = []
-for start in starts:
-    tile = probabilities_of(image[:, :, start : start + 144])
-    shifted.append(np.abs(tile[:, :, middle.start - start : middle.stop - start] - whole[:, :, middle]).max())
-assert max(shifted[0], shifted[8]) < 1e-5 and min(shifted[1:8]) > 0.05
+moved, shifted = {}, {}
+for start in (0, 1, 2, 4, 8):
+    moved[start] = probabilities_of(image[:, :, start : start + 144])
+    inner = moved[start][:, :, middle.start - start : middle.stop - start]
+    shifted[start] = np.abs(inner - whole[:, :, middle]).max()
+assert max(shifted[0], shifted[8]) < 1e-4 and min(shifted[1], shifted[2], shifted[4]) > 0.05
 
-# %% alt="A bar for each start of a tile from 0 to 8, the largest error in its middle on a logarithmic axis. For 0 and 8 the bar ends at one in ten million, the size of rounding; for all starts between, it ends above 0.05."
+# %% alt="A bar for each of the starts 0, 1, 2, 4 and 8 of a tile, the largest error in its middle on a logarithmic axis. For 0 and 8 the bar ends at about one in ten million, the size of rounding; for the starts between, it ends above 0.05."
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
-axes.bar(starts, np.maximum(shifted, 1e-7), color=["#009e73" if start % 8 == 0 else "#d55e00" for start in starts])
-axes.set(yscale="log", ylim=(1e-8, 2), xticks=starts, xlabel="slice at which the tile starts")
+for start, largest in shifted.items():
+    axes.bar(start, max(largest, 1e-7), color="#009e73" if start % 8 == 0 else "#d55e00")
+axes.set(yscale="log", ylim=(1e-8, 2), xticks=list(shifted), xlabel="slice at which the tile starts")
 axes.set(ylabel="largest error of a probability", title="Far from the ends, and still different")
 plt.show()
 
 # %% [markdown]
 # A tile that starts at slice 1 differs in its middle, too. The first pooling of the whole scan joins the slices 0 and
 # 1, 2 and 3, and so on. In a tile that starts at slice 1 it joins 1 and 2, 3 and 4. After three poolings, groups of
-# eight have been formed, and they fall on the same slices only if the tile starts at a multiple of 8. So a network with pooling is
-# not quite the same everywhere {cite}`azulay2019`: it is the same at steps of 8 voxels.
+# eight have been formed, and they fall on the same slices only if the tile starts at a multiple of 8. So a network with
+# pooling is not quite the same everywhere {cite}`azulay2019`: it is the same at steps of 8 voxels.
 #
 # The shifted answer is not *worse*. Against the truth, it scores about the same:
 
 # %%
-odd = probabilities_of(image[:, :, 1:153]).argmax(axis=-1)
-difference = mean_dice(case.label[:, :, 1:153], odd) - mean_dice(case.label[:, :, 1:153], label[:, :, 1:153])
+truth, same_slices = case.label[:, :, 1:145], label[:, :, 1:145]
+difference = mean_dice(truth, moved[1].argmax(axis=-1)) - mean_dice(truth, same_slices)
 assert abs(difference) < 0.01
 
 # %% [markdown]
@@ -422,32 +422,31 @@ assert step["cut"] > 2 * step["Gaussian"]
 assert all(np.abs(d).max() > 0.1 for d in off.values())
 
 # %% [markdown]
-# `step` is how far the error jumps where the cut goes from one tile to the next: between the slices 47 and 48, 79 and 80,
-# 111 and 112. We draw the largest error of each slice, and the probabilities along z at the voxel where the cut jumps
+# `step` is how far the error jumps where the cut goes from one tile to the next: between the slices 47 and 48, 79 and
+# 80, 111 and 112. We draw the largest error of each slice, and the error along z through the voxel where the cut jumps
 # most.
 
-# %% alt="Left: largest error of a probability in each slice, on a logarithmic axis. Mean lies highest, cut and Gaussian are below it and close together, and margin 48 is a line of rounding far below all. Right: the probability of an organ along z at one voxel. The whole scan and margin 48 are one curve. Cut leaves it and jumps back at slice 112, the Gaussian returns in a smooth curve, and the mean goes another way over many slices."
+# %% alt="Left: largest error of a probability in each slice, on a logarithmic axis. Mean lies highest, cut and Gaussian are below it and close together, and margin 48 is a line of rounding far below all. Right: the error along z through one voxel. Margin 48 stays at zero. Cut is at zero up to slice 111 and jumps to its largest error at 112. The Gaussian takes several smaller steps around that place, and the mean is off from slice 105 on."
 jump = np.abs(np.diff(off["cut"], axis=2))[:, :, 111]
 x, y, organ = np.unravel_index(jump.argmax(), jump.shape)
 curves = {"mean": "0.6", "cut": "#d55e00", "Gaussian": "#0072b2", "margin 48": "#009e73"}
 blended["margin 48"] = exact
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-right.plot(whole[x, y, :, organ], color="black", linewidth=4, alpha=0.3, label="whole scan")
 for name, colour in curves.items():
     by_slice = np.abs(blended[name] - whole).max(axis=(0, 1, 3))
     left.semilogy(np.maximum(by_slice, 1e-8), color=colour)
-    right.plot(blended[name][x, y, :, organ], color=colour, label=name)
+    right.plot((blended[name] - whole)[x, y, :, organ], color=colour, marker=".", label=name)
 left.set(xlabel="z (slices)", ylabel="largest error of a probability", title="In each slice")
 right.axvline(111.5, color="black", linestyle=":", linewidth=1)
-right.set(xlabel="z (slices)", ylabel="probability", title="At one voxel of each slice", xlim=(98, 126))
-right.legend()
+right.set(xlabel="z (slices)", ylabel="error of a probability", title="Along one line", xlim=(98, 120))
+right.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
 # The plain mean is the worst of the three: it gives the erroneous ends of each tile as much say as the good middle of
 # its neighbour. It changes more than three times as many labels as the cut does. The Gaussian listens to the middle and
-# gets rid of most of that. And it does what a cut cannot: it goes over smoothly from one tile to the next (right), where
-# the cut jumps more than twice as far.
+# gets rid of most of that. And it does what a cut cannot: it goes over smoothly from one tile to the next (right).
+# There the cut jumps more than twice as far.
 #
 # But none of the three stays below an error of 0.1, and none can be exact. In the overlap both answers are off, each by
 # its own zeros, and the mean of two wrong numbers is not the right one. Blending hides the seam; a margin of the
@@ -468,8 +467,8 @@ print(f"margin 48, tiles of 32: {work(160, 32):.1f} times, of 80: {work(160, 80)
 
 # %% [markdown]
 # Tiles of 32 slices with the full margin are twice the work of the overlapping ones. Tiles of 80 are no more work than
-# these, and exact; they need more memory. So the choice is one of memory against work. Here it is for the network of the
-# paper's size, slices of 128×128 voxels and the longest scan, 296 slices.
+# these, and exact; they need more memory. So the choice is one of memory against work. Here it is for the network of
+# the paper's size, slices of 128×128 voxels and the longest scan, 296 slices.
 
 # %% alt="Left: memory against the depth of the tile; lines that rise until the tile sees the whole scan, for float32 and, below it, for half precision, and a dotted line for a budget of 7.2 GB. Right: the work in multiples of the scan falls steeply from 12 for the smallest tiles towards 1."
 depths = np.arange(8, 300, 8)
@@ -508,7 +507,7 @@ for slices in (120, 160, 296):
 # voxel for voxel, or they will not lie on the image. Here is the same patient in finer voxels, as a file may hold it.
 
 # %%
-fine = organseg.make_phantom(3002, shape=(160, 128, 96), spacing=(2, 2, 3))
+fine = organseg.make_phantom(3002, shape=(144, 112, 80), spacing=(2, 2, 3))
 working = organseg.to_working(fine, run.grid)
 probabilities = organseg.predict_probabilities(network, organseg.normalise(working.image))
 print("file", fine.image.shape, "working grid", working.image.shape, "probabilities", probabilities.shape)
@@ -559,20 +558,20 @@ for panel, (name, organs) in zip(panels, ways.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# Numbers between labels mean nothing: half-way from background, 0, to the stomach, 5, one meets the vein and the liver.
-# Nearest labels invent no organ, but their borders are the stairs of the coarse voxels. Probabilities have values
-# between them that mean something. Where the liver falls from 0.9 in one voxel to 0.1 in the next, the border is
-# half-way.
+# Numbers between labels mean nothing. On the way from the background, 0, to the stomach, 5, one meets artery, vein,
+# liver and spleen. Nearest labels invent no organ, but their borders are the stairs of the coarse voxels. Probabilities
+# have values between them that mean something. Where the liver falls from 0.9 in one voxel to 0.1 in the next, the
+# border is half-way.
 
 # %%
 scores = {name: mean_dice(fine.label, organs) for name, organs in ways.items()}
-assert scores["probabilities, linear"] > scores["labels, nearest"] + 0.008
+assert scores["probabilities, linear"] > scores["labels, nearest"] + 0.01
 assert scores["labels, linear"] < 0.75
 assert scores["probabilities, linear"] < 0.95
 
 # %% [markdown]
-# The labels read linearly lose a quarter of the Dice and more. From the probabilities it comes out higher than from
-# nearest labels, by more than 0.008, and that for the same network.
+# With labels read linearly, the mean Dice is below 0.75. From probabilities it is higher than from nearest labels by
+# more than 0.01, and that with the same network.
 #
 # For a file as large as the paper's, the third way has a catch: eight interpolated volumes at once.
 
@@ -622,8 +621,8 @@ print(f"in a minute: {operations / 60 / 1e9:.0f} thousand million per second")
 
 # %% [markdown]
 # That is within reach of a few CPU cores, and little for a graphics card. What costs time in practice is around it:
-# reading a file, resampling it, work done twice because the tiles are shallow, and the way back to half a billion
-# voxels.
+# reading a file, resampling it, work done twice because the tiles are shallow, and the way back to hundreds of millions
+# of voxels.
 #
 # ## Half precision
 #
@@ -636,9 +635,9 @@ for kind in ("float32", "float16", "bfloat16"):
     print(f"{kind:9}{float(stored):.6f}")
 
 # %% [markdown]
-# Where the hardware multiplies such numbers, this is faster, and it saves memory. `in_precision` copies the network with
-# its weights. In a *mixed* policy the weights stay in float32 and the layers compute in half; the softmax
-# stays in float32 as well, because `dtype=float32` costs nothing there and the probabilities are what we interpolate.
+# Where the hardware multiplies such numbers, this is faster, and it saves memory. `in_precision` copies the network
+# with its weights. In a *mixed* policy the weights stay in float32 and the layers compute in half precision; the
+# softmax, which makes the probabilities, stays in float32 too.
 
 # %%
 from organseg.inference import in_precision
@@ -649,13 +648,13 @@ part = image[:, :, 64:128]
 in_full = organseg.predict_probabilities(network, part)
 in_half = organseg.predict_probabilities(half_network, part)
 same = np.mean(in_half.argmax(axis=-1) == in_full.argmax(axis=-1))
-assert 1e-4 < np.abs(in_half - in_full).max() < 0.6 and same > 0.999
+assert 0.01 < np.abs(in_half - in_full).max() < 0.6 and same > 0.999
 
 # %% [markdown]
-# It saves a third rather than a half, since half precision makes more copies. Single probabilities change by more than
-# $10^{-4}$, far more than between tiles and whole, and still more than 99.9 % of the voxels keep their label: those that change were
-# undecided. `organseg.predict` takes half precision where the hardware has it. Training needs more care
-# than prediction: there, small gradients have to survive, too.
+# It saves a third rather than a half, since half precision makes more copies. A probability may change by more than
+# 0.01, which is far more than between tiles and whole scan, and still more than 99.9 % of the voxels keep their label.
+# Those that change were nearly undecided. `organseg.predict` takes half precision where the hardware has it. Training
+# needs more care than prediction, because small gradients have to survive there.
 #
 # ## Exercises
 #

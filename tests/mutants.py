@@ -140,6 +140,27 @@ MUTANTS = (
         "training = [case for case in cases if patient_of[case.name] not in held_out]", "training = list(cases)",
         chapter="03_cnn",
     ),
+    Mutant(
+        "a margin shorter than the reach", "inference.py",
+        "MARGIN = 48", "MARGIN = 40",
+        chapter="09_inference",
+    ),
+    Mutant(
+        "tiles that start between multiples of 8", "inference.py",
+        "margin = -(-margin // MULTIPLE) * MULTIPLE", "margin = margin - 1",
+        chapter="09_inference",
+    ),
+    Mutant(
+        "labels up-sampled instead of probabilities", "geometry.py",
+        "classes = [np.ascontiguousarray(probabilities[..., c], dtype=np.float32)",
+        "classes = [(probabilities.argmax(axis=-1) == c).astype(np.float32)",
+        chapter="09_inference",
+    ),
+    Mutant(
+        "another precision without the weights", "inference.py",
+        "    copy.set_weights(network.get_weights())\n", "",
+        chapter="09_inference",
+    ),
 )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def labels_of(answer):
         if np.array_equal(found, _labels(image, both)):
             continue
         if np.array_equal(found, _labels(image, none)):
-            return "`find` knows patients with their right side at the upper end of x only. Bring the axes to RAS first."
+            return "`find` knows patients whose right side is at the upper end of x. Bring the axes to RAS first."
         if np.array_equal(found, _labels(image, both, back=False)):
             return "These labels lie on the RAS axes. Turn them back to those of the image."
         if np.array_equal(found, _labels(image, first)):
@@ -97,7 +97,7 @@ def labels_of(answer):
         if np.array_equal(found, _labels(image, every)):
             return "You turn all three axes round. Is the third letter different?"
         if np.array_equal(found > 0, image > 0.5):
-            return "Bright voxels got labels, but not the right ones. Does the air lie at the upper end of each RAS axis?"
+            return "Bright voxels got labels, but wrong ones. Does the air lie at the upper end of each RAS axis?"
         return "The labels do not lie on the image: some steps back are missing, or in the wrong order."
     return None
 
