@@ -162,6 +162,27 @@ MUTANTS = (
         "test_costs.py::test_work_and_memory_follow_the_number_of_voxels",
         chapter="06_unet",
     ),
+    Mutant(
+        "a margin shorter than the reach", "inference.py",
+        "MARGIN = 48", "MARGIN = 40",
+        chapter="09_inference",
+    ),
+    Mutant(
+        "tiles that start between multiples of 8", "inference.py",
+        "margin = -(-margin // MULTIPLE) * MULTIPLE", "margin = margin - 1",
+        chapter="09_inference",
+    ),
+    Mutant(
+        "labels up-sampled instead of probabilities", "geometry.py",
+        "classes = [np.ascontiguousarray(probabilities[..., c], dtype=np.float32)",
+        "classes = [(probabilities.argmax(axis=-1) == c).astype(np.float32)",
+        chapter="09_inference",
+    ),
+    Mutant(
+        "another precision without the weights", "inference.py",
+        "    copy.set_weights(network.get_weights())\n", "",
+        chapter="09_inference",
+    ),
 )  # fmt: skip
 
 
