@@ -27,7 +27,7 @@
 # **You need**: convolution, padding, ReLU and pooling from [chapter 2](02_convolution.ipynb); HU and voxel sizes from
 # [chapter 1](01_ct_and_geometry.ipynb). You need not know Keras: every layer is explained when it first comes.
 #
-# **Measured:** about 3 minutes on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
