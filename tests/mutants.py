@@ -140,6 +140,26 @@ MUTANTS = (
         "training = [case for case in cases if patient_of[case.name] not in held_out]", "training = list(cases)",
         chapter="03_cnn",
     ),
+    Mutant(
+        "labels of a crop read linearly", "augmentation.py",
+        "label.dtype, order=0", "label.dtype, order=1",
+        chapter="07_augmentation",
+    ),
+    Mutant(
+        "control points from the first voxel on", "augmentation.py",
+        "(np.arange(count) - 1))", "np.arange(count))",
+        chapter="07_augmentation",
+    ),
+    Mutant(
+        "rotation by indices", "augmentation.py",
+        "    linear = linear * size / size[:, None]", "    linear = linear * size / size",
+        chapter="07_augmentation",
+    ),
+    Mutant(
+        "a crop that is not turned", "augmentation.py",
+        "angles = rng.uniform(-MAX_ROTATION, MAX_ROTATION, 3)", "angles = rng.uniform(-1, 1, 3)",
+        chapter="07_augmentation",
+    ),
 )  # fmt: skip
 
 
