@@ -29,7 +29,7 @@
 # **You need**: voxels, spacing and linear interpolation from [chapter 1](01_ct_and_geometry.ipynb); convolution from
 # [chapter 2](02_convolution.ipynb); Dice and its loss from [chapter 5](05_dice.ipynb).
 #
-# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
