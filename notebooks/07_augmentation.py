@@ -518,7 +518,7 @@ for largest in (4, 9, 10):
 
 # %%
 limits = (4, 10, 20, 32, 40)
-folded = [sum(jacobian(largest / 4 * field).min() < 0 for field in fields) for largest in limits]
+folded = [sum(bool(jacobian(largest / 4 * field).min() < 0) for field in fields) for largest in limits]
 print("control points within ±", limits)
 print("of ten drawn fields fold", folded)
 
