@@ -363,6 +363,25 @@ def longer_training():
         check(f"chapter 5, 40 epochs, {loss}: within 0.1 of the stored", told(found), apart <= 0.1)
 
 
+def longer_augmentation():
+    """Chapter 7's two trainings with 2000 steps: the scores that its notebook shows as stored."""
+    import jupytext
+
+    notebook, names, stored = jupytext.read(ROOT / "notebooks" / "07_augmentation.py"), {}, None
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or "setup" in cell.metadata.get("tags", []):
+            continue
+        if "2000 steps (stored)" in cell.source:
+            stored = re.search(r"stored = (\{.*?^\})", cell.source, flags=re.DOTALL | re.MULTILINE).group(1)
+            break
+        exec(cell.source.replace("steps=300", "steps=2000"), names)
+    for name, shown in ast.literal_eval(stored).items():
+        found = names["scores"][name]
+        apart = max(np.abs(np.subtract(found[key], value)).max() for key, value in shown.items())
+        what = f"chapter 7, 2000 steps, {name} augmentation: within 0.15 of the stored"
+        check(what, {key: np.round(value, 2).tolist() for key, value in found.items()}, apart <= 0.15)
+
+
 def make(target, minutes_allowed, *options):
     """A target of the Makefile into an empty folder, the environment being there."""
     began = time.monotonic()
@@ -395,6 +414,7 @@ MEASUREMENTS = (
     grids,
     speed,
     longer_training,
+    longer_augmentation,
     demo,
     course,
 )

@@ -183,6 +183,26 @@ MUTANTS = (
         "    copy.set_weights(network.get_weights())\n", "",
         chapter="09_inference",
     ),
+    Mutant(
+        "labels of a crop read linearly", "augmentation.py",
+        "label.dtype, order=0", "label.dtype, order=1",
+        chapter="07_augmentation",
+    ),
+    Mutant(
+        "control points from the first voxel on", "augmentation.py",
+        "(np.arange(count) - 1))", "np.arange(count))",
+        chapter="07_augmentation",
+    ),
+    Mutant(
+        "rotation by indices", "augmentation.py",
+        "    linear = linear * size / size[:, None]", "    linear = linear * size / size",
+        chapter="07_augmentation",
+    ),
+    Mutant(
+        "a crop that is not turned", "augmentation.py",
+        "angles = rng.uniform(-MAX_ROTATION, MAX_ROTATION, 3)", "angles = rng.uniform(-1, 1, 3)",
+        chapter="07_augmentation",
+    ),
 )  # fmt: skip
 
 
