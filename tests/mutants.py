@@ -140,6 +140,28 @@ MUTANTS = (
         "training = [case for case in cases if patient_of[case.name] not in held_out]", "training = list(cases)",
         chapter="03_cnn",
     ),
+    Mutant(
+        "sums in float16", "losses.py",
+        'probabilities = ops.cast(probabilities, "float32")', 'probabilities = ops.cast(probabilities, "float16")',
+        chapter="08_training",
+    ),
+    Mutant(
+        "no loss scaling in float16", "training.py",
+        'if any(layer.compute_dtype == "float16"', 'if any(layer.compute_dtype == "float64"',
+        "test_training.py::test_the_loss_is_scaled_in_float16_alone",
+        chapter="08_training",
+    ),
+    Mutant(
+        "a checkpoint without the optimiser", "training.py",
+        "return [*segmenter.weights, *segmenter.optimizer.variables]", "return [*segmenter.weights]",
+        "test_training.py::test_a_resumed_run_ends_where_an_unbroken_one_does",
+        chapter="08_training",
+    ),
+    Mutant(
+        "crops that depend on more than the step", "sampling.py",
+        "rng = np.random.default_rng([self.seed, step])", "rng = np.random.default_rng()",
+        chapter="08_training",
+    ),
 )  # fmt: skip
 
 

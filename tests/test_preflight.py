@@ -4,6 +4,7 @@ import re
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from organseg import networks
@@ -39,7 +40,7 @@ def test_the_report_says_all_that_was_measured():
         "profile paper: 3 crops of 64³ voxels, 19,071,784 parameters, float32, on a CPU (2 cores)",
         "time     500 ms per step (3 steps after a first one of 7.0 s), 100 ms to draw its crops meanwhile",
         "memory   1.2 GB",
-        "so       6.95 hours for the profile's 50,000 steps, 6.9 hours for 50,000, without validation",
+        "so       6.9 hours for the profile's 50,000 steps, 6.9 hours for 50,000, without validation",
     ]
 
 
@@ -49,17 +50,18 @@ def test_a_machine_is_measured_in_the_time_given():
     assert time.monotonic() - began < 60
     assert len(measured.step_seconds) >= 2 and min(measured.step_seconds) > 0
     assert measured.first_seconds > np.median(measured.step_seconds), "the first step builds the graph"
-    assert 0 < measured.memory_gb < 4
+    assert 0 < measured.memory_gb < 8
     network = networks.unet(base_filters=1)
     assert measured.parameters == sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
 
 
 def test_memory_that_is_given_back_still_counts():
+    before = psutil.Process().memory_info().rss
     with PeakMemory() as memory:
         held = np.ones(50_000_000)
-        time.sleep(0.2)
+        time.sleep(0.3)
         del held
-    assert 3.5e8 < memory.bytes < 8e8
+    assert 3.5e8 < memory.bytes - before < 8e8
 
 
 def test_the_command_line_prints_the_report(capsys):
@@ -67,4 +69,4 @@ def test_the_command_line_prints_the_report(capsys):
     said = capsys.readouterr().out
     assert re.search(r"^profile lesson: 3 crops of 32³ voxels", said)
     assert re.search(r"\d+ ms per step \((\d+) steps", said)
-    assert "hours for 50,000" in said
+    assert re.search(r"\d+\.\d minutes for the profile's 120 steps, \d+\.\d hours for 50,000", said)

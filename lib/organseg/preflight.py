@@ -36,7 +36,7 @@ class Pace:
     first_seconds : float, the first step, which builds the graph as well
     step_seconds : list of float, each step after it
     crop_seconds : float, to draw and warp one mini-batch
-    memory_gb : float, at most held by the training (1 GB: 10⁹ bytes)
+    memory_gb : float, the most that was held while training: of the GPU, or by the whole process (1 GB: 10⁹ bytes)
     """
 
     profile: Profile
@@ -65,8 +65,8 @@ class Pace:
             f"time     {1000 * step:.0f} ms per step ({len(self.step_seconds)} steps after a first one of "
             f"{self.first_seconds:.1f} s), {1000 * self.crop_seconds:.0f} ms to draw its crops meanwhile\n"
             f"memory   {self.memory_gb:.1f} GB\n"
-            f"so       {self.hours(profile.steps):.2f} hours for the profile's {profile.steps:,} steps, "
-            f"{self.hours():.1f} hours for {ITERATIONS:,}, without validation"
+            f"so       {_told(self.hours(profile.steps))} for the profile's {profile.steps:,} steps, "
+            f"{_told(self.hours())} for {ITERATIONS:,}, without validation"
         )
 
 
@@ -105,6 +105,10 @@ def check_machine(profile=None, seconds=60):
     return Pace(profile, device, precision, parameters, times[0], times[1:], drawing, memory.bytes / 1e9)
 
 
+def _told(hours):
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
 def _timed(function, *arguments):
     began = time.perf_counter()
     result = function(*arguments)
@@ -112,31 +116,27 @@ def _timed(function, *arguments):
 
 
 class PeakMemory:
-    """The most memory that a block of code holds beyond what was held before it, in `bytes`.
+    """The most memory that the process holds while a block of code runs, in `bytes`.
 
-    On a GPU it is the peak that the framework reports; else the memory of the process, looked at 20 times a second.
+    On a GPU it is the peak that the framework reports; else the resident memory, looked at 20 times a second.
     """
 
     def __enter__(self):
-        self.stopped, self.before, self.peak = threading.Event(), _resident(), 0
+        self.stopped, self.peak = threading.Event(), 0
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
         return self
 
     def _look(self):
         while True:
-            self.peak = max(self.peak, _resident())
+            self.peak = max(self.peak, psutil.Process().memory_info().rss)
             if self.stopped.wait(0.05):
                 return
 
     def __exit__(self, *_):
         self.stopped.set()
         self.thread.join()
-        self.bytes = _peak_of_gpu() if has_gpu() else max(self.peak - self.before, 0)
-
-
-def _resident():
-    return psutil.Process().memory_info().rss
+        self.bytes = _peak_of_gpu() if has_gpu() else self.peak
 
 
 def _peak_of_gpu():
