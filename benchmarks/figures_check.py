@@ -382,6 +382,25 @@ def longer_augmentation():
         check(what, {key: np.round(value, 2).tolist() for key, value in found.items()}, apart <= 0.15)
 
 
+def over_fitting():
+    """Chapter 8's two longer runs, on three and on thirty patients: the curves that its notebook shows as stored."""
+    from organseg.training import shorter, train
+
+    source = (ROOT / "notebooks" / "08_training.py").read_text()
+    stored = ast.literal_eval(re.search(r"^stored_runs = (\{.*?^\})", source, flags=re.MULTILINE | re.DOTALL).group(1))
+    profile = shorter("lesson", steps=600, validate_every=50, augment=False)
+    held_out = [make_phantom(seed, (64, 64, 64)) for seed in range(100, 103)]
+    for name, curves in stored.items():
+        patients = [make_phantom(seed, (64, 64, 64)) for seed in range(int(name.split()[0]))]
+        _, history = train(patients, None, profile, held_out, progress=False)
+        for key, shown in zip(("loss", "validation_loss"), curves, strict=True):
+            found = [row[key] for row in history]
+            check(
+                f"chapter 8, {name}, {key}: the last three within 0.05 of the stored",
+                ", ".join(f"{value:.2f}" for value in found), np.abs(np.subtract(found, shown))[-3:].max() <= 0.05,
+            )  # fmt: skip
+
+
 def make(target, minutes_allowed, *options):
     """A target of the Makefile into an empty folder, the environment being there."""
     began = time.monotonic()
@@ -415,6 +434,7 @@ MEASUREMENTS = (
     speed,
     longer_training,
     longer_augmentation,
+    over_fitting,
     demo,
     course,
 )

@@ -203,6 +203,28 @@ MUTANTS = (
         "angles = rng.uniform(-MAX_ROTATION, MAX_ROTATION, 3)", "angles = rng.uniform(-1, 1, 3)",
         chapter="07_augmentation",
     ),
+    Mutant(
+        "sums in float16", "losses.py",
+        'probabilities = ops.cast(probabilities, "float32")', 'probabilities = ops.cast(probabilities, "float16")',
+        chapter="08_training",
+    ),
+    Mutant(
+        "no loss scaling in float16", "training.py",
+        'if any(layer.compute_dtype == "float16"', 'if any(layer.compute_dtype == "float64"',
+        "test_training.py::test_the_loss_is_scaled_in_float16_alone",
+        chapter="08_training",
+    ),
+    Mutant(
+        "a checkpoint without the optimiser", "training.py",
+        "return [*segmenter.weights, *segmenter.optimizer.variables]", "return [*segmenter.weights]",
+        "test_training.py::test_a_resumed_run_ends_where_an_unbroken_one_does",
+        chapter="08_training",
+    ),
+    Mutant(
+        "crops that depend on more than the step", "sampling.py",
+        "rng = np.random.default_rng([self.seed, step])", "rng = np.random.default_rng()",
+        chapter="08_training",
+    ),
 )  # fmt: skip
 
 

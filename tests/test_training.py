@@ -158,6 +158,16 @@ def test_adam_starts_at_1e_2_and_only_schedules_change_it():
     assert rate(PROFILES["fast"]) == ("Adam", pytest.approx(1e-2))
 
 
+@pytest.mark.parametrize("precision, scaled", [("float32", False), ("mixed_bfloat16", False), ("mixed_float16", True)])
+def test_the_loss_is_scaled_in_float16_alone(precision, scaled):
+    from organseg.training import compiled
+
+    network = runs.build({"network": "unet", "base_filters": 1}, dtype=precision)
+    optimizer = compiled(network, TINY).optimizer
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == scaled
+    assert optimizer.built
+
+
 def test_unannotated_organs_are_not_scored(cases):
     from dataclasses import replace
 

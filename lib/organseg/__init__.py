@@ -1,8 +1,8 @@
 """organseg: from CNNs to the 3D U-Net of Roth et al. 2018 for multi-organ CT segmentation.
 
 The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
-`augmentation`, `networks`, `losses`, `training`, `inference`, `metrics`; and the tools to see with: `viewing`,
-`scroller`, `widgets`, `diagrams`, `costs`. The names below are the public ones.
+`augmentation`, `networks`, `losses`, `training`, `preflight`, `inference`, `metrics`; and the tools to see with:
+`viewing`, `scroller`, `widgets`, `diagrams`, `costs`. The names below are the public ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """
@@ -32,6 +32,7 @@ _ROOMS = {
     "profiles": ("PROFILES", "Profile", "choose_profile"),
     "runs": ("Run", "load_body_level_cnn", "load_run"),
     "training": ("train",),
+    "preflight": ("Pace", "check_machine"),
     "inference": ("predict", "predict_probabilities"),
     "metrics": ("dice", "organ_table", "score_case", "surface_distances"),
     "viewing": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),

@@ -1,4 +1,4 @@
-"""The command line: phantom, train, predict, evaluate, info. `organseg COMMAND --help` explains each."""
+"""The command line: phantom, preflight, train, predict, evaluate, info. `organseg COMMAND --help` explains each."""
 
 import argparse
 import shutil
@@ -58,6 +58,13 @@ def phantom(options):
         f"wrote {options.cases - skipped} phantoms to {folder}"
         + (f", skipped {skipped} that were there" if skipped else "")
     )
+
+
+def preflight(options):
+    """Measure for up to a minute what training takes on this machine: time per step, memory, hours."""
+    from organseg.preflight import check_machine
+
+    print(check_machine(options.profile, options.seconds))
 
 
 def train(options):
@@ -281,12 +288,14 @@ def _parser():
         "--beside", nargs="+", default=[], metavar="REAL", help="folders whose scans the sheet shows beside them"
     )
 
+    sub = command(preflight, "preflight")
+    sub.add_argument("--profile", choices=PROFILE_NAMES, help="by default the one for this machine")
+    sub.add_argument("--seconds", type=_positive, default=60, help="when to stop (60); three steps are always taken")
+
     sub = command(train, "train")
     sub.add_argument("data", help="data folder: imagesTr, labelsTr, dataset.json")
     sub.add_argument("--out", required=True, help="run folder to write")
-    sub.add_argument(
-        "--profile", choices=("lesson", "fast", "gpu", "paper"), help="by default the one for this machine"
-    )
+    sub.add_argument("--profile", choices=PROFILE_NAMES, help="by default the one for this machine")
     sub.add_argument("--test", type=int, default=0, help="patients to hold out and to validate on (0)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--resume", action="store_true", help="go on from the run folder's checkpoint")
@@ -316,6 +325,7 @@ def _parser():
     return parser
 
 
+PROFILE_NAMES = ("lesson", "fast", "gpu", "paper")
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 

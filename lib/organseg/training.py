@@ -121,7 +121,12 @@ def compiled(network, profile):
         rate = keras.optimizers.schedules.CosineDecay(rate, profile.steps)
     # XLA makes a step faster on a GPU and several times slower on a CPU; JAX always compiles.
     compiler = "auto" if keras.backend.backend() == "jax" else has_gpu()
-    segmenter.compile(optimizer=keras.optimizers.Adam(rate), jit_compile=compiler)
+    optimizer = keras.optimizers.Adam(rate)
+    if any(layer.compute_dtype == "float16" for layer in network.layers):
+        # Small gradients are zero in float16, so the loss is scaled. Keras does so by itself only where the model's own
+        # policy is float16, and here the layers' is.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    segmenter.compile(optimizer=optimizer, jit_compile=compiler)
     segmenter.optimizer.build(segmenter.trainable_variables)
     return segmenter
 
