@@ -2,7 +2,7 @@
 
 The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
 `augmentation`, `networks`, `losses`, `training`, `inference`, `metrics`; and the tools to see with: `viewing`,
-`scroller`, `widgets`, `diagrams`. The names below are the public ones.
+`scroller`, `rendering`, `widgets`, `diagrams`. The names below are the public ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """
@@ -36,6 +36,7 @@ _ROOMS = {
     "metrics": ("dice", "organ_table", "score_case", "surface_distances"),
     "viewing": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),
     "scroller": ("show_volume",),
+    "rendering": ("organ_meshes", "render"),
     "widgets": ("explore",),
     "diagrams": ("draw_network",),
 }  # fmt: skip

@@ -22,9 +22,7 @@ def two_minima(answer):
     if np.isclose(found[0], np.nanmin(scores)):
         return "Your first number is the smallest entry of all. The row is the mean of one minimum for each organ."
     if np.isclose(found[0], np.nanmin(scores, axis=1).mean()):
-        return (
-            "Your first number has one minimum for each patient. A row of the table is an organ: which axis is that?"
-        )
+        return "Your first number has one minimum for each patient. A row of the table is an organ: which axis is that?"
     if np.isclose(found[1], np.nanmean(scores, axis=0).min()):
         return "Your second number is the worst organ's average. Take the mean over organs first, along the other axis."
     if np.isclose(found[1], np.nan_to_num(scores).mean(axis=1).min()):
@@ -52,9 +50,7 @@ def thickness(answer):
     if is_always(radius * (ratio - 1)):
         return "The volumes are right, but they are not radii. Which root leads from a volume to a radius?"
     if is_always(radius * (np.cbrt(1 / dice) - 1)):
-        return (
-            "Below the line of Dice are both masks, the ball and the ball with its shell. Subtract the ball's term."
-        )
+        return "Below the line of Dice are both masks, the ball and the ball with its shell. Subtract the ball's term."
     if not np.isclose(found[2], 0, atol=1e-3):
         return f"A Dice of 1 leaves no shell, but you say {found[2]:.3f} mm."
     return f"For a Dice of 0.5 and 20 mm you say {found[1]:.3f} mm. Put it back into the formula: does 0.5 come out?"
@@ -91,6 +87,4 @@ def interval_of_difference(answer):
         return "Between these ends lie 90 % of the draws. How much must be left out on each side for 95 %?"
     if found[1] - found[0] > 1.5 * (right[1] - right[0]):
         return "Your interval is too wide. Did both networks get the same patients in each draw?"
-    return (
-        f"You say {found.round(4).tolist()}, but the averages differ by {np.mean(second - first):.4f}."
-    )
+    return f"You say {found.round(4).tolist()}, but the averages differ by {np.mean(second - first):.4f}."
