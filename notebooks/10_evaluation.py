@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 10. Evaluation
 #
-# You will fill the paper's tables for a network of your own, say how sure their numbers are, and look at what the
-# numbers do not show.
+# You will fill the paper's tables for a trained network, say how sure their numbers are, and look at what the numbers do
+# not show.
 
 # %% [markdown] tags=["head"]
 # ## Objectives
@@ -29,7 +29,7 @@
 # **You need**: Dice and absent organs from [chapter 5](05_dice.ipynb), voxel sizes and affines from
 # [chapter 1](01_ct_and_geometry.ipynb). That a network finds organs is enough to know about it here.
 #
-# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -118,8 +118,8 @@ table
 # %% [markdown]
 # Read a table of this kind by rows, and in each row from both ends. The *liver* is found well in everyone: a high
 # average, hardly any deviation, and a minimum close to the maximum. The *pancreas* has an average that looks fine and a
-# minimum that does not, so there is a patient to look at. The *gallbladder* has a minimum of 0 and a deviation as
-# large as if it were noise. We will look at these patients, too.
+# minimum that does not, so there is a patient to look at. The *gallbladder* has a minimum of 0 and by far
+# the largest deviation. We will look at these patients, too.
 
 # %%
 average, lowest = table.organs["Avg."], table.organs["Min."]
@@ -196,8 +196,8 @@ assert pancreas.mean() - low > 0.02 and high - pancreas.mean() < pancreas.mean()
 
 # %% [markdown]
 # Between the dashed lines lie 95 % of the averages: this is the *95 % interval* of the average. It reaches further down
-# than up. A single patient with a poor score makes this slope: he comes up twice or three times in some draws, and not
-# at all in others.
+# than up. A single patient with a poor score makes this slope: drawn two or three times in one go, it pulls the average
+# down, and in other draws it is missing.
 #
 # In numpy the draws are one array of indices, without loops, and SciPy has the whole method. With the same random
 # numbers it gives the same interval.
@@ -537,8 +537,8 @@ assert count > 1 and np.sum(pieces == lowest_piece) < 20
 # %% [markdown]
 # A few voxels in the pelvis make the distance; nothing in the table of Dice shows them. And the outline beside the
 # large one is a part of the stomach that the network missed. In three dimensions one sees both at once, and the other
-# organs with them. `render` puts the surfaces of truth and prediction side by side. Drag one of the two, or click it
-# and press the arrow keys.
+# organs with them. `render` puts the surfaces of truth and prediction side by side. Drag one of the two to turn it. (In
+# JupyterLab the picture comes to life under the mouse. In the book and on Colab the arrow keys turn it too.)
 
 # %% tags=["nbval-ignore-output"] alt="Truth and prediction side by side in three dimensions, from the front. Liver, stomach, spleen, pancreas, gallbladder and vessels look alike in both. In the prediction two small pieces, one of the pancreas and one of the stomach, float far below in the pelvis, and a part of the stomach near the pancreas is missing."
 organseg.render(cases[number], predictions[number])
