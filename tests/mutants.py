@@ -225,6 +225,28 @@ MUTANTS = (
         "rng = np.random.default_rng([self.seed, step])", "rng = np.random.default_rng()",
         chapter="08_training",
     ),
+    Mutant(
+        "half resolution without its half voxel", "geometry.py",
+        "coarse[:3, 3] += 0.5 * affine", "coarse[:3, 3] += 0.0 * affine",
+        chapter="10_evaluation",
+    ),
+    Mutant(
+        "Total Avg. over medians", "metrics.py",
+        'return organs.drop(columns="n", errors="ignore").mean()',
+        'return organs.drop(columns="n", errors="ignore").median()',
+        "test_metrics.py::test_the_total_rows_of_the_paper_are_means_of_the_organ_rows",
+        chapter="10_evaluation",
+    ),
+    Mutant(
+        "distances from the truth only", "metrics.py",
+        "return np.concatenate([self.from_truth, self.from_prediction])", "return self.from_truth",
+        chapter="10_evaluation",
+    ),
+    Mutant(
+        "stray pieces smoothed away", "rendering.py",
+        "SMALL_PIECE = 60", "SMALL_PIECE = 0",
+        "test_rendering.py::test_a_stray_voxel_keeps_its_size_whatever_the_coarsening",
+    ),
 )  # fmt: skip
 
 

@@ -164,3 +164,66 @@ def test_a_chapter_opens_without_errors(chapter, page, served):
     for picture in page.locator("main img").all():
         assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
     assert page.wrong == []
+
+
+# Renderings: the chapters that have one
+
+
+RENDERED = [path.stem for path in tool.chapters() if "organseg.render(" in path.read_text()]
+
+
+def test_the_book_has_one_copy_of_the_viewer(book):
+    assert [file.name for file in book.rglob("plotly*.js")] == ["plotly.min.js"]
+    for chapter in RENDERED:
+        assert (book / "notebooks" / f"{chapter}.html").stat().st_size < 3e6
+
+
+@pytest.mark.parametrize("chapter", RENDERED)
+def test_a_rendering_turns_by_mouse_and_keys(chapter, page, served):
+    page.goto(f"{served}/notebooks/{chapter}.html")
+    page.wait_for_load_state("networkidle")
+    assert not page.evaluate("!!window.Plotly"), "the viewer's script waits until a rendering comes into sight"
+    rendering = page.locator(".organseg-rendering").first
+    rendering.scroll_into_view_if_needed()
+    stage = rendering.locator(".stage")
+    page.wait_for_function("stage => stage.querySelectorAll('canvas').length >= 2", arg=stage.element_handle())
+    page.wait_for_function("root => root.querySelector('img').hidden", arg=rendering.element_handle())
+    assert len(stage.get_attribute("aria-label")) > 100 and stage.get_attribute("tabindex") == "0"
+
+    def cameras():
+        return stage.evaluate("s => ['scene', 'scene2'].map(n => s._fullLayout[n].camera.eye)")
+
+    def seen():
+        page.wait_for_timeout(1500)
+        return stage.screenshot()
+
+    before, start = seen(), cameras()
+    assert len(before) > 20_000, "an empty white picture takes fewer bytes"
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4 + 80, box["y"] + box["height"] / 2 + 10, steps=5)
+    page.mouse.up()
+    turned = seen()
+    assert turned != before and cameras() != start
+    assert cameras()[0] == pytest.approx(cameras()[1]), "both views turn together"
+    stage.focus()
+    for key in ("ArrowLeft", "ArrowUp", "+"):
+        last = cameras()
+        page.keyboard.press(key)
+        page.wait_for_timeout(800)
+        assert cameras()[0] != last[0] and cameras()[0] == pytest.approx(cameras()[1])
+    page.keyboard.press("0")
+    page.wait_for_timeout(800)
+    assert cameras()[0] == pytest.approx(start[0])
+    assert page.wrong == []
+
+
+@pytest.mark.parametrize("chapter", RENDERED)
+def test_without_scripts_a_rendering_is_a_still_picture(chapter, browser, served):
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(f"{served}/notebooks/{chapter}.html")
+    picture = opened.locator(".organseg-rendering img").first
+    assert picture.is_visible() and len(picture.get_attribute("alt")) > 100
+    context.close()

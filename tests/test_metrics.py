@@ -1,5 +1,7 @@
 """Metrics against reference values, values by hand, a k-d tree and the paper's own tables."""
 
+import re
+
 import numpy as np
 import pandas
 import pytest
@@ -210,6 +212,16 @@ def test_the_table_is_that_of_the_paper():
         "",
     ]
     assert str(table).endswith(CONVENTION)
+
+
+def test_a_notebook_shows_the_same_numbers_as_are_printed():
+    table = organ_table(THREE)
+    shown = table._repr_html_()
+    rows = re.findall(r'<th scope="row">([^<]*)</th>(.*?)</tr>', shown)
+    cells = [[name, *re.findall(r">([^<]*)</td>", row)] for name, row in rows]
+    printed = [re.split(r"\s{2,}", line) for line in str(table).splitlines()[1:11] if line]
+    assert [[cell for cell in row if cell] for row in cells] == printed
+    assert "n: the cases counted" in shown and repr(table) == "OrganTable: Dice (%), 7 organs"
 
 
 @pytest.mark.parametrize("scores", [THREE[:0], table_of(("a", "liver", np.nan))])

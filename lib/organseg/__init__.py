@@ -2,7 +2,7 @@
 
 The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
 `augmentation`, `networks`, `losses`, `training`, `preflight`, `inference`, `metrics`; and the tools to see with:
-`viewing`, `scroller`, `widgets`, `diagrams`, `costs`. The names below are the public ones.
+`viewing`, `scroller`, `rendering`, `widgets`, `diagrams`, `costs`. The names below are the public ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """
@@ -37,6 +37,7 @@ _ROOMS = {
     "metrics": ("dice", "organ_table", "score_case", "surface_distances"),
     "viewing": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),
     "scroller": ("show_volume",),
+    "rendering": ("organ_meshes", "render"),
     "widgets": ("explore",),
     "diagrams": ("draw_network",),
     "costs": ("LayerCost", "crops_that_fit", "layer_costs", "training_bytes", "training_flops"),

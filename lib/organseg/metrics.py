@@ -160,9 +160,9 @@ def save_scores(scores, path):
         scores.to_csv(aside, index=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OrganTable:
-    """A table in the layout of the paper's Tables 1 and 2; `print` it.
+    """A table in the layout of the paper's Tables 1 and 2: `print` it, or let a notebook show it.
 
     Attributes
     ----------
@@ -184,6 +184,17 @@ class OrganTable:
         lines += [_line("Total Avg.", _numbers(self.total, factor)), ""]
         lines += [_line("Over patients", _numbers(self.patients, factor)), ""]
         return "\n".join([*lines, NOTES, CONVENTION])
+
+    def __repr__(self):
+        return f"OrganTable: {MEASURES[self.measure][0]}, {len(self.organs)} organs"
+
+    def _repr_html_(self):
+        title, factor = MEASURES[self.measure]
+        rows = [*self.organs.iterrows(), ("Total Avg.", self.total), ("Over patients", self.patients)]
+        body = "".join(_html_row(name, _numbers(row, factor)) for name, row in rows)
+        head = "".join(f'<th scope="col">{cell}</th>' for cell in (title, *STATISTICS))
+        words = " ".join(f"{NOTES} {CONVENTION}".split())
+        return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{words}</p>'
 
 
 def organ_table(scores, measure="dice"):
@@ -217,6 +228,12 @@ def total_average(organs):
 
 def _line(label, cells):
     return f"{label:<20}" + "".join(f"{cell:>7}" for cell in cells)
+
+
+def _html_row(label, cells):
+    cells = [*cells, *[""] * (len(STATISTICS) - len(cells))]  # the total has no n
+    numbers = "".join(f'<td class="score">{cell}</td>' for cell in cells)
+    return f'<tr><th scope="row">{label}</th>{numbers}</tr>'
 
 
 def _numbers(row, factor):
