@@ -140,6 +140,29 @@ MUTANTS = (
         "training = [case for case in cases if patient_of[case.name] not in held_out]", "training = list(cases)",
         chapter="03_cnn",
     ),
+    Mutant(
+        "two scans of a patient on both sides", "folders.py",
+        'patient_of = {case.name: getattr(case, "patient", "") or case.name for case in cases}',
+        "patient_of = {case.name: case.name for case in cases}",
+        "test_cases.py",
+        chapter="11_whole_paper",
+    ),
+    Mutant(
+        "labels left behind when the axes are turned", "geometry.py",
+        "label = None if case.label is None else orientations.apply_orientation(case.label, turn)",
+        "label = case.label",
+        chapter="11_whole_paper",
+    ),
+    Mutant(
+        "a prediction on the wrong axes", "geometry.py",
+        "return orientations.apply_orientation(labels, from_ras)", "return labels",
+        chapter="11_whole_paper",
+    ),
+    Mutant(
+        "the total as a median", "metrics.py",
+        'errors="ignore").mean()', 'errors="ignore").median()',
+        chapter="11_whole_paper",
+    ),
 )  # fmt: skip
 
 
