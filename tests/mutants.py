@@ -247,6 +247,29 @@ MUTANTS = (
         "SMALL_PIECE = 60", "SMALL_PIECE = 0",
         "test_rendering.py::test_a_stray_voxel_keeps_its_size_whatever_the_coarsening",
     ),
+    Mutant(
+        "two scans of a patient on both sides", "folders.py",
+        'patient_of = {case.name: getattr(case, "patient", "") or case.name for case in cases}',
+        "patient_of = {case.name: case.name for case in cases}",
+        "test_cases.py",
+        chapter="11_whole_paper",
+    ),
+    Mutant(
+        "labels left behind when the axes are turned", "geometry.py",
+        "label = None if case.label is None else orientations.apply_orientation(case.label, turn)",
+        "label = case.label",
+        chapter="11_whole_paper",
+    ),
+    Mutant(
+        "a prediction on the wrong axes", "geometry.py",
+        "return orientations.apply_orientation(labels, from_ras)", "return labels",
+        chapter="11_whole_paper",
+    ),
+    Mutant(
+        "the total as a median", "metrics.py",
+        'errors="ignore").mean()', 'errors="ignore").median()',
+        chapter="11_whole_paper",
+    ),
 )  # fmt: skip
 
 

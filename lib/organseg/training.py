@@ -43,7 +43,8 @@ def train(
 
     Parameters
     ----------
-    cases : list of Case or CaseFiles with labels, from at least as many patients as a mini-batch has crops
+    cases : list of Case or CaseFiles with labels, from at least as many patients as a mini-batch has crops. Files are
+        read one at a time, and only their working grid is kept: a scan on it needs some 13 MB, on its own 200 and more.
     out : the run folder to write (see `runs`), or None to keep everything in memory
     profile : name in `PROFILES` or Profile; by default the one for this machine
     validation : cases that are never trained on, scored every `profile.validate_every` steps
@@ -59,13 +60,12 @@ def train(
     """
     profile = profile if isinstance(profile, Profile) else PROFILES[profile or choose_profile()]
     keras.utils.set_random_seed(seed)
-    cases, validation = [_loaded(c) for c in cases], [_loaded(c) for c in validation]
     architecture = {"network": "unet", "num_classes": NUM_CLASSES, "base_filters": profile.base_filters, "levels": 4}
     if grid is None:
         if profile.spacing:
             grid = WorkingGrid((profile.spacing,) * 3)
         else:
-            grid = choose_grid([to_canonical(case).spacing for case in cases])
+            grid = choose_grid([to_canonical(_loaded(case)).spacing for case in cases])
     settings = runs.describe(
         architecture, grid, profile=asdict(profile), seed=seed,
         trained_on=[case.name for case in cases], held_out=[case.name for case in validation],
@@ -75,10 +75,10 @@ def train(
         first, stored = _continue(Path(out), settings, resume)
 
     sampler = CropSampler(
-        [to_working(case, grid) for case in cases], profile.crop_size, profile.batch_size, profile.organ_share,
+        [to_working(_loaded(case), grid) for case in cases], profile.crop_size, profile.batch_size, profile.organ_share,
         profile.augment, grid.paper_voxels, seed,
     )  # fmt: skip
-    validation = [to_working(case, grid) for case in validation]
+    validation = [to_working(_loaded(case), grid) for case in validation]
     if out is not None and first == 0:  # nothing is written before the cases have proved usable
         runs.save_settings(out, settings)
     network = runs.build(architecture, dtype=training_precision(profile.precision))
