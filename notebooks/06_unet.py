@@ -52,7 +52,7 @@ if importlib.util.find_spec("organseg") is None:
 #
 # ### The kernels get a third axis
 #
-# A kernel of 3×3×3 covers three slices at once, and it moves along $z$ as well. Images get one axis more: they are
+# A kernel of 3×3×3 covers three slices at once, and it moves along $z$ as well. Images gain an axis: they are
 # `(batch, x, y, z, channel)`. Nothing else is new. Here is one voxel of a 3-D convolution by hand: take the 27 voxels
 # under the kernel, multiply, and add up over all channels.
 
@@ -99,14 +99,15 @@ in_2d, in_3d = (parameters(organseg.fcn(spatial_dims=dims)) for dims in (2, 3))
 print(f"FCN in 2-D: {in_2d:,} parameters, in 3-D: {in_3d:,}")
 
 # %% [markdown]
-# Three times as many, nearly. The other price is higher: a volume of 64 slices has 64 times as many voxels as a slice.
+# Nearly three times as many. The other price is higher: a volume of 64 slices has 64 times as many voxels as a slice.
 # We shall come to that.
 #
 # ### Features climb, not scores
 #
-# In the FCN, the deepest features are turned into eight scores at once, and only scores climb. All thinking is done on
-# the way down. In the U-Net the *features* climb, with all their channels, and on each level two convolutions work on
-# them: the *synthesis path* is as long as the analysis path. The paper calls the two symmetric {cite}`roth2018`.
+# In the FCN, the deepest features are turned into eight scores at once, and only scores climb. All the convolutions
+# that find features are on the way down. In the U-Net the *features* climb, with all their channels, and on each level
+# two convolutions work on them: the *synthesis path* is as long as the analysis path. The paper calls the two symmetric
+# {cite}`roth2018`.
 #
 # Each step up is a transposed convolution with kernel 2 and stride 2. Its stamps lie side by side (chapter 4), so
 # every voxel becomes a block of 2×2×2, and each voxel of this block has a matrix of its own, from old channels to new.
@@ -266,9 +267,10 @@ print(f"filters with batch normalisation: {filters:,}, all numbers: {network.cou
 assert 2 * filters == network.count_params() - parameters(network)
 
 # %% [markdown]
-# Look at the shares again. The third and fourth level hold nearly all of the parameters, and one level of the synthesis
-# path, the third, holds almost half: there the first convolution sees 512 + 256 joined channels. The level of full
-# resolution, in both paths together, has about 3 %. Keep this in mind: for work and memory it will be the other way round.
+# Look at the shares again. The third and fourth level hold more than four fifths of the parameters, and one level of
+# the synthesis path, the third, holds almost half: there the first convolution sees 512 + 256 joined channels. The
+# level of full resolution, in both paths together, has about 3 %. Keep this in mind: for work and memory it will be the
+# other way round.
 #
 # ## How far does it see?
 #
@@ -281,7 +283,8 @@ assert 2 * filters == network.count_params() - parameters(network)
 #   $\lfloor i/2 \rfloor$ below, so both are halved and rounded down.
 # - Through a pooling: the voxel $i$ was made from $2i$ and $2i + 1$.
 #
-# The longest way decides: down to the deepest level and up again. The skips are shorter.
+# The longest way decides: down to the deepest level and up again. The deepest level is shared by the two paths and
+# counts once. The skips are shorter.
 
 # %%
 def field(position, levels=4):
@@ -299,15 +302,20 @@ def field(position, levels=4):
 for position in range(56, 65):
     low, high = field(position)
     print(f"voxel {position} sees {low:2} to {high:3}: {position - low} before, {high - position} after it")
+for end, name in enumerate(("first", "last")):
+    jumps = [position for position in range(56, 72) if field(position)[end] > field(position - 1)[end]]
+    print(f"from 56 to 71, the {name} voxel seen jumps at {jumps}")
 
 # %% [markdown]
 # The answer depends on the position. A voxel sees between 44 and 51 voxels to one side. At multiples of 8 (56, 64) it
 # is 46 before and 45 after, and after eight voxels all repeats.
 #
-# Why? On the deepest level one number stands for a block of eight voxels, and the blocks begin at multiples of 8. The
-# eight voxels of one block get the same news from down there, wherever in the block they are. A voxel at one end of
-# its block sees farther to the other end's side. So there is no *one* receptive field of a U-Net, and the rule of
-# chapter 2 with its jumps, which made a voxel the centre of its field, does not carry over to the way up.
+# Why? On the deepest level one number stands for eight voxels of the image. So the first and the last voxel seen cannot
+# move along with the answer: they stand still for eight positions and then jump by eight. The convolutions of the way
+# up decide where they jump: the last voxel at 58, 66, …, the first at 62, 70, … Just after its jump the last voxel is
+# farthest away (58 sees 51 after it), just before it is nearest (57 sees 44). So there is no *one* receptive field of a
+# U-Net, and the rule of chapter 2 with its jumps, which made a voxel the centre of its field, does not carry over to
+# the way up.
 #
 # ### See it
 #
@@ -317,7 +325,7 @@ for position in range(56, 65):
 #
 # All weights are positive. Then a black image (all zeros) gives only zeros up to the scores, and *one* bright voxel
 # makes a score positive exactly where there is a way from the voxel to the score. Nothing is hidden by rounding, since
-# positive numbers cannot cancel. (We stay on the CPU even where a GPU is: a GPU may compute convolutions by a detour
+# positive numbers cannot cancel. (We stay on the CPU even where there is a GPU: it may compute convolutions by a detour
 # over Fourier transforms, which leaves tiny numbers where a zero should be.)
 
 # %%
@@ -370,8 +378,9 @@ figure.colorbar(shown, label="log₁₀ of the influence")
 plt.show()
 
 # %% [markdown]
-# The steps are the blocks of eight. The grey is on a logarithmic scale: from the middle to the rim the influence falls
-# by many powers of ten. How many voxels around the middle make up 99 % of it, along this line?
+# The edges stand still for eight columns, then jump by eight, each at its own place. The grey is on a logarithmic
+# scale: from the middle to the rim the influence falls by many powers of ten. How many voxels around the middle make up
+# 99 % of it, along this line?
 
 # %%
 position = 56
@@ -388,7 +397,8 @@ print(f"99 % of the influence on voxel {position} comes from {radius} voxels to 
 # lies beyond it does not matter at all. (While it trains, batch normalisation links all voxels of the batch by their
 # mean and variance. In use it does not.) Chapter 9 builds on this, when it cuts a scan into tiles.
 #
-# What does it mean in the body? The paper works with every fourth pixel and slice {cite}`roth2018`, about 3 mm.
+# What does it mean in the body? The paper down-samples its images by 4 along each axis {cite}`roth2018`, to voxels of
+# about 3 mm.
 
 # %%
 for position in (56, 58):
@@ -432,9 +442,9 @@ print(f"all: {forward / 1e9:.1f} GFLOP; the convolution after the last concatena
 
 # %% [markdown]
 # A single layer does more than a third of the work: the first convolution after the last concatenation, which sees
-# 128 + 64 channels at full resolution. (What is not counted, batch normalisation, ReLU and pooling, takes a few operations per
-# number instead of hundreds or thousands. Still these layers cost time, because each number must be fetched and put
-# back.)
+# 128 + 64 channels at full resolution. (What is not counted, batch normalisation, ReLU and pooling, takes a few
+# operations per number instead of hundreds or thousands. Still these layers cost time, because each number must be
+# fetched and put back.)
 #
 # ### A training step
 #
@@ -481,9 +491,8 @@ assert organseg.training_bytes(network, 64, batch_size=3) == 3 * outputs + weigh
 
 # %% [markdown]
 # The 19 million parameters are the smaller part, by far. This is an estimate. A program may do with less, if it throws
-# away some outputs or computes them again, and it needs more while it works: for gradients on their way, and for
-# copies in another order. With TensorFlow on a CPU the two about cancel: `make figures-check` measures how much memory
-# a step takes there, and compares it with this count.
+# away some outputs or computes them again, and it needs more while it works: for gradients on their way, and for copies
+# in another order. With TensorFlow on a CPU the two about cancel.
 #
 # Now the shares of the levels. We call the level of full resolution level 1, as in the count of the parameters.
 
@@ -511,9 +520,10 @@ figure.legend(loc="outside lower center", ncols=4)
 plt.show()
 
 # %% [markdown]
-# Level 1 has 3.3 % of the parameters, 55 % of the work and 76 % of the memory. Each level down has an eighth of
-# the voxels and twice the channels. So its outputs need about a quarter of the memory, while its kernels, with twice
-# the channels on both sides, have four times the weights.
+# Level 1 has 3.3 % of the parameters, 55 % of the work and 76 % of the memory. Each level down has an eighth of the
+# voxels and twice the channels. So its outputs need about a quarter of the memory, while its kernels, with twice the
+# channels on both sides, have four times the weights. (Level 4 has less than that: it has no synthesis part of its
+# own.)
 #
 # Whoever wants to save memory must save at full resolution. Fewer parameters in the deep levels would hardly help.
 #
@@ -536,11 +546,11 @@ for edge in (32, 64, 96, 128):
     assert crops_by_hand(24e9, edge) == organseg.crops_that_fit(network, edge, memory=24e9)
 
 # %% [markdown]
-# Over 5 kB for every voxel of a crop! The library's version counts from the model. So it can tell what *half
-# precision* saves, in which outputs are stored in two bytes instead of four (all but the image and the softmax; the
-# parameters stay as they are). Here are three GPUs: a T4, as Google Colab lends it, the paper's Quadro P6000, and one
-# of today's large ones. Besides crops we try two whole scans: the paper's shortest and longest, of 460 and 1177 slices
-# {cite}`roth2018`. Of every four slices one is taken, and the number is filled up to a multiple of 8.
+# Over 5 kB for every voxel of a crop! The library's version counts from the model. So it can tell what *half precision*
+# saves, in which outputs are stored in two bytes instead of four (all but the image and the softmax; the parameters
+# stay as they are). Here are three GPUs: a T4, as Google Colab lends it, the paper's Quadro P6000, and one of today's
+# large ones. Besides crops we try two whole scans: the paper's shortest and longest, of 460 and 1177 slices
+# {cite}`roth2018`. The number of slices is divided by 4 and filled up to a multiple of 8.
 
 # %%
 half = organseg.unet(dtype="mixed_float16")
@@ -584,8 +594,8 @@ organseg.explore(draw_what_fits, memory_gb=(2, 96, 24), precision=["float32", "h
 # The paper gives the reason in half a sentence: a size "small enough to allow the extraction of three subvolumes for
 # mini-batch training on a single GPU" {cite}`roth2018`. Let us hold the table against it.
 #
-# - Whole scans do not fit. Two of the shortest would go into 24 GB, three would not, and the longest not even alone.
-#   So crops it must be, and their edges must be multiples of 8.
+# - A batch of three whole scans does not fit. In float32, two of the shortest would go into 24 GB, three would not, and
+#   the longest not even alone. So crops it must be, and their edges must be multiples of 8.
 # - Three crops show the network three patients in each step. Batch normalisation takes its mean and variance over
 #   them, and with a single patient it would normalise that patient by himself.
 # - Within the room for three there is a choice, and every voxel costs time. The step of three crops of 96³ takes over
@@ -599,17 +609,28 @@ for edge in (96, largest):
 
 # %% [markdown]
 # By our count the memory alone would have allowed crops of up to 104³, at more than four times the work. The paper does
-# not say what else decided; software of that time may have needed more memory than we count. What the paper expects of
-# larger memories, to process whole volumes, is in the last rows of the table: one of today's GPUs with 80 GB has room
-# for whole scans.
+# not say what else decided; software of that time may have needed more memory than we count.
+#
+# The paper expects that larger memories will allow whole volumes at higher resolution {cite}`roth2018`. The last rows
+# of the table show the first half of this: 80 GB have room for whole scans, but at a quarter of the resolution along
+# each axis. And at half the resolution?
+
+# %%
+finer = tuple(2 * size for size in long)
+needed = organseg.training_bytes(network, finer, batch_size=1)
+print(f"{finer}: {np.prod(finer) / np.prod(long):.0f} times the voxels, {needed / 1e9:.0f} GB")
+
+# %% [markdown]
+# At half the resolution a scan has eight times as many voxels: the longest would need about 207 GB, more than twice
+# what the largest GPU of the table has.
 #
 # ## Exercises
 #
 # ### Exercise 6.1 ★ One level of the synthesis path
 #
 # `below` channels come up from the level below, `across` channels come over the skip connection. A transposed
-# convolution keeps the number of channels; after the concatenation, two 3×3×3 convolutions have `across` filters each, with batch
-# normalisation and without bias. How many trainable parameters has this level?
+# convolution keeps the number of channels; after the concatenation, two 3×3×3 convolutions have `across` filters each,
+# with batch normalisation and without bias. How many trainable parameters has this level?
 
 # %% tags=["exercise"]
 from organseg.exercises import check
@@ -636,7 +657,7 @@ check("6.1", level_parameters)
 #
 # You want to train on whole scans, one per step. The slices have 128×128 voxels. A voxel costs `per_voxel` bytes, the
 # parameters cost `weights` bytes, and `memory` bytes can be used. How many slices may the scan have? The network wants
-# a multiple of 8.
+# a multiple of 8. Return 0 where not even the parameters fit.
 
 # %% tags=["exercise"]
 def longest_scan(memory, weights, per_voxel):
@@ -657,7 +678,8 @@ check("6.2", longest_scan)
 # ### Exercise 6.3 ★★★ Another network's reach
 #
 # A network has `levels` levels, and `convolutions` convolutions of three on each level of each path (the paper's: 4 and
-# 2). Return how many voxels the voxel at `position` sees before it and after it.
+# 2). The deepest level is shared by the two paths and counts once. Return how many voxels the voxel at `position` sees
+# before it and after it.
 
 # %% tags=["exercise"]
 def reach(position, levels, convolutions):

@@ -26,10 +26,10 @@
 # - Bring probabilities back to a file's own grid, and say what half precision changes on the way.
 #
 # **You need**: the affine and the working grid from [chapter 1](01_ct_and_geometry.ipynb), the receptive field from
-# [chapter 2](02_convolution.ipynb), fully convolutional networks from [chapter 4](04_fcn.ipynb), and the U-Net's
-# layers, which chapter 6 builds.
+# [chapter 2](02_convolution.ipynb), fully convolutional networks from [chapter 4](04_fcn.ipynb), and the U-Net
+# with its reach from [chapter 6](06_unet.ipynb).
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -64,7 +64,9 @@ run = organseg.load_run("pretrained")
 network = run.network
 case = organseg.make_phantom(3002, shape=(64, 64, 160), spacing=(4, 4, 4))
 print("the network's input:", network.input_shape)
-print("crops in its training:", (run.settings["profile"]["crop_size"],) * 3, "this scan:", case.image.shape)
+crop = (run.settings["profile"]["crop_size"],) * 3
+print("crops in its training:", crop, "this scan:", case.image.shape)
+print(f"the scan has {case.image.size / np.prod(crop):.1f} times the voxels of a crop")
 assert case.name not in run.settings["trained_on"]
 
 # %% [markdown]
@@ -84,21 +86,25 @@ label = whole.argmax(axis=-1).astype("uint8")
 print(image.shape, "to", whole.shape)
 
 # %% [markdown]
-# Each voxel got eight probabilities, all in one pass. How good is the answer?
+# Each voxel got eight probabilities, all in one pass. How good is the answer? The last digits of a score differ from
+# one machine to the next. So in this chapter an `assert` says what holds on all of them, and the titles of the figures
+# show what your machine has found.
 
 # %%
 def mean_dice(truth, prediction):
     return np.mean([organseg.dice(truth == organ.id, prediction == organ.id) for organ in organseg.ORGANS])
 
 
-assert mean_dice(case.label, label) > 0.88
+whole_dice = mean_dice(case.label, label)
+assert whole_dice > 0.88
 
 # %% alt="Two coronal slices of a long, narrow scan, from the chest to the thighs, with the organs in colour: on the left the truth, on the right the prediction, which looks nearly the same. A white square on the right, about a third of the scan's length, is the size of a training crop."
 import matplotlib.pyplot as plt
 from dataclasses import replace
 
 figure, panels = plt.subplots(1, 2, figsize=(5, 5.4), layout="constrained")
-for panel, (name, organs) in zip(panels, {"truth": case.label, "prediction": label}.items(), strict=True):
+shown = {"truth": case.label, f"prediction\nmean Dice {whole_dice:.3f}": label}
+for panel, (name, organs) in zip(panels, shown.items(), strict=True):
     panel.imshow(organseg.slice_picture(replace(case, label=organs), "coronal", 48), extent=(0, 64, 0, 160))
     panel.set(title=name, xticks=[], ylabel="z (slices)")
 panels[1].add_patch(plt.Rectangle((8, 76), 48, 48, fill=False, color="white", label="training crop"))
@@ -106,7 +112,7 @@ panels[1].legend(loc="lower center")
 plt.show()
 
 # %% [markdown]
-# The mean Dice is above 0.88, on a volume many times as large as a training crop (the white square).
+# The mean Dice is above 0.88, on a volume nearly six times as large as a training crop (the white square).
 #
 # ## Why not always at once?
 #
@@ -157,22 +163,24 @@ def in_tiles(image, depth):
 
 
 tiled_label = in_tiles(image, 32).argmax(axis=-1).astype("uint8")
+tiled_dice = mean_dice(case.label, tiled_label)
 changed = tiled_label != label
 assert changed.sum() > 1000
-assert mean_dice(case.label, tiled_label) < mean_dice(case.label, label) - 0.02
+assert tiled_dice < whole_dice - 0.02
 
 # %% [markdown]
 # More than 1000 voxels get another label than from the whole scan, and the mean Dice falls by more than 0.02. Where
 # are these voxels?
 
-# %% alt="Left: the prediction of the whole scan, a coronal slice with liver, stomach and other organs. Middle: the prediction in tiles of 32 slices; above the uppermost dotted line the heart is coloured as liver, and at the line below it the outlines of organs are ragged. Right: the changed voxels, counted along y; they lie in a large spot above the uppermost line, and in smaller ones that begin at other lines."
+# %% alt="Left: the prediction of the whole scan, a coronal slice with liver, stomach and other organs. Middle: the prediction in tiles of 32 slices; above the uppermost dotted line the heart is coloured as liver. Right: the changed voxels, counted along y; they lie in a large spot above the uppermost line, and in smaller ones that begin at other lines. The titles give both scores and the number of changed voxels."
 figure, panels = plt.subplots(1, 3, figsize=(8, 5.6), layout="constrained")
-for panel, (name, organs) in zip(panels, {"whole scan": label, "tiles of 32 slices": tiled_label}.items()):
+both = {"whole scan": (label, whole_dice), "tiles of 32 slices": (tiled_label, tiled_dice)}
+for panel, (name, (organs, score)) in zip(panels, both.items()):
     panel.imshow(organseg.slice_picture(replace(case, label=organs), "coronal", 48), extent=(0, 64, 0, 160))
-    panel.set_title(name)
+    panel.set_title(f"{name}\nmean Dice {score:.3f}")
 counts = changed.sum(axis=1).T
 shown = panels[2].imshow(counts, origin="lower", cmap="magma", vmax=8, extent=(64, 0, 0, 160))
-panels[2].set_title("voxels that changed")
+panels[2].set_title(f"{changed.sum()} voxels\nchanged")
 figure.colorbar(shown, label="changed voxels along y", extend="max", shrink=0.7)
 for panel in panels:
     panel.set(xticks=[], ylabel="z (slices)")
@@ -181,18 +189,34 @@ for panel in panels:
 plt.show()
 
 # %% [markdown]
-# All large spots begin at a border between two tiles (dotted). Where the border runs through an organ, its outline is
-# ragged: this is a *seam*. The largest spot is in the uppermost tile. There, a part of the heart is called liver. In
-# the whole scan the network sees what lies below the heart; in this tile there is nothing below it.
+# All large spots begin at a border between two tiles (dotted). Let us look at one of them from near by, at the border
+# at slice 96, in the coronal slice where most has changed.
+
+# %% alt="The same part of a coronal slice twice, 24 slices high, with a short mark at slice 96 on both sides. In the whole scan the outlines of gallbladder, pancreas and stomach go on smoothly across slice 96. In tiles the top of the gallbladder is cut off straight at that slice; below it the lower end of the stomach and a part of the pancreas are missing."
+y = changed[:, :, 84:108].sum(axis=(0, 2)).argmax()
+figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+for panel, (name, organs) in zip(panels, {"whole scan": label, "tiles of 32 slices": tiled_label}.items(), strict=True):
+    panel.imshow(organseg.slice_picture(replace(case, label=organs), "coronal", y), extent=(0, 64, 0, 160))
+    panel.plot([9, 10.5], [96, 96], [54.5, 56], [96, 96], color="white", linewidth=3)
+    panel.set(title=name, xlim=(9, 56), ylim=(84, 108), xticks=[], yticks=[84, 96, 108], ylabel="z (slices)")
+plt.show()
+
+# %% [markdown]
+# In the whole scan the outlines go on across slice 96 (marked at the edges). In the tiles they break off there: this is
+# a *seam*.
+#
+# The largest spot is in the uppermost tile. There, a part of the heart is called liver. In the whole scan the network
+# sees what lies below the heart; in this tile there is nothing below it.
 
 # %%
 topmost = slice(128, 160)
 heart_as_liver = np.sum(changed[:, :, topmost] & (tiled_label[:, :, topmost] == 3))
-assert heart_as_liver > 0.5 * changed.sum()
+assert 0.4 < heart_as_liver / changed.sum() < 0.6
 
 # %% [markdown]
-# This false liver (label 3) is more than half of all that changed. And there is worse: with another tile depth, say
-# on a machine with less memory, the borders lie elsewhere. One scan would have as many answers as there are machines.
+# This false liver (label 3) is about half of all that changed: the `assert` allows for a share between 0.4 and 0.6. And
+# there is worse: with another tile depth, say on a machine with less memory, the borders lie elsewhere. One scan would
+# have as many answers as there are machines.
 #
 # ## Where the seams come from
 #
@@ -208,10 +232,10 @@ for cut in range(88, 120, 8):
     difference = np.abs(probabilities_of(image[:, :, :cut]) - whole[:, :, :cut])
     errors.append(difference.max(axis=(0, 1, 3))[::-1][:72])  # from the cut downwards
 error = np.max(errors, axis=0)
-assert error[0] > 0.5 and error[16] > 0.01 and error[32] > 1e-4
+assert error[:10].max() > 0.9 and error[16] > 0.01 and error[32] > 1e-4
 assert error[46:].max() < 1e-4
 
-# %% alt="The largest error of a probability against the distance to the cut, on a logarithmic axis. It falls from about 1 next to the cut, by orders of magnitude, to about one in ten million near 46 slices, where a dashed line stands, and stays flat beyond it."
+# %% alt="The largest error of a probability against the distance to the cut, on a logarithmic axis. It is almost 1 over the ten slices next to the cut, then falls by orders of magnitude to about one in ten million, which it reaches two slices before the dashed line at 46, and stays flat beyond."
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for one in errors:
     axes.semilogy(one, color="0.8", linewidth=1)
@@ -223,18 +247,18 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# Next to the cut, a probability may be wrong by more than 0.5. The error falls quickly, but it is still there after
-# 16 and after 32 slices. From 46 slices on it is below $10^{-4}$, in the picture below $10^{-6}$, and does not fall
-# any more: what is left is rounding, because numbers are added in another order when the tile has another size.
+# In the ten slices next to the cut a probability may be entirely wrong, by almost 1. Then the error falls, by orders of
+# magnitude, but after 16 and after 32 slices it is still there. From 46 slices on it is below $10^{-4}$, in the picture
+# below $10^{-6}$, and does not fall any more: what is left is rounding, because numbers are added in another order when
+# the tile has another size.
 #
 # ## How far a network sees
 #
-# Is 46 a property of this scan, or of the network? Which slices *can* an output depend on? That is the receptive
-# field of [chapter 2](02_convolution.ipynb), but for a network that goes down and up again. We ask the network
-# itself: light up one slice of a black image and look where the answer is not zero. For this we take a network with
-# positive weights, so that no two influences cancel and no ReLU stops one; and we look before the softmax. The
-# weights do not change which voxels are connected, so a small network will do. We do it for each of 128 slices in one
-# batch.
+# Is 46 a property of this scan, or of the network? Which slices *can* an output depend on? [Chapter 6](06_unet.ipynb)
+# answered this for one line of voxels: 44 to 51 to a side. Here we need it for slices, and for a whole tile at once. We
+# ask the network as there: light up one slice of a black image and look where the scores are not zero, in a small
+# network with positive weights, so that no two influences cancel and no ReLU stops one. We do it for each of 128 slices
+# in one batch.
 
 # %%
 small = organseg.unet(base_filters=2)
@@ -255,9 +279,8 @@ axes.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# The blue band is what an output slice depends on. Its edges are stairs, since the deepest features stand for eight
-# slices each. So the reach to either side depends on the position within these eight. Along the dashed line, and for
-# the seven slices above it:
+# The blue band is what an output slice depends on. Its edges are the stairs of chapter 6. Along the dashed line, and
+# for the seven slices above it:
 
 # %%
 for z in range(64, 72):
@@ -266,11 +289,9 @@ for z in range(64, 72):
     print(f"slice {z} (8·{z // 8} + {z % 8}) needs {first} to {last}: reach {z - first} down, {last - z} up")
 
 # %% [markdown]
-# It is 44 to 51 slices to a side, and the same along x and y. This can be computed by hand. Walk backwards through
-# the layers with the first and the last slice that are needed. A convolution of 3 needs one more at both ends. A
-# transposed convolution of 2 with stride 2 makes the slices $2i$ and $2i+1$ from slice $i$, so backwards we halve,
-# rounding down. A pooling makes slice $i$ from $2i$ and $2i+1$. The skip connections need less than the way through
-# the depth does, so we can leave them out.
+# It is 44 to 51 slices to a side, as in chapter 6, and the same along x and y. There we followed the dependence back
+# with numbers of our own. Now we take the layers from the network itself, with the same three rules: a convolution of 3
+# needs one more at both ends, a transposed convolution halves, rounding down, and a pooling doubles.
 
 # %%
 def needed_for(z, network):
@@ -301,9 +322,9 @@ highest = max(needed_for(z, unet)[1] for z in range(64, 96))
 print(f"slices 64 to 95 need slices {lowest} to {highest}: {64 - lowest} below, {highest - 95} above")
 
 # %% [markdown]
-# The margin is 46 slices at both ends, exactly where the measured error ended. (Some voxels inside the tile reach 51
-# slices, but they are further from its end.) Since the sizes that the network takes are multiples of 8, we round up
-# to 48.
+# The margin is 46 slices at both ends. The measured error was down to rounding by then, even two slices earlier: what
+# is connected need not be noticeable. (Some voxels inside the tile reach 51 slices, but they are further from its end.)
+# Since the sizes that the network takes are multiples of 8, we round up to 48.
 #
 # ## Tiles with a margin
 #
@@ -360,19 +381,24 @@ for start in (0, 1, 2, 4, 8):
     shifted[start] = np.abs(inner - whole[:, :, middle]).max()
 assert max(shifted[0], shifted[8]) < 1e-4 and min(shifted[1], shifted[2], shifted[4]) > 0.05
 
-# %% alt="A bar for each of the starts 0, 1, 2, 4 and 8 of a tile, the largest error in its middle on a logarithmic axis. For 0 and 8 the bar ends at about one in ten million, the size of rounding; for the starts between, it ends above 0.05."
+# %% alt="A bar for each of the starts 0, 1, 2, 4 and 8 of a tile, the largest error in its middle on a logarithmic axis, with the number above it. For the starts 1, 2 and 4 the bar ends above 0.05. For 0 and 8 there is no bar, since there is no error, or a short one of the size of rounding."
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 for start, largest in shifted.items():
-    axes.bar(start, max(largest, 1e-7), color="#009e73" if start % 8 == 0 else "#d55e00")
-axes.set(yscale="log", ylim=(1e-8, 2), xticks=list(shifted), xlabel="slice at which the tile starts")
+    bar = axes.bar(start, max(largest, 1e-8), color="#009e73" if start % 8 == 0 else "#d55e00")
+    axes.bar_label(bar, [f"{largest:.1g}"])
+axes.set(yscale="log", ylim=(1e-8, 10), xticks=list(shifted), xlabel="slice at which the tile starts")
 axes.set(ylabel="largest error of a probability", title="Far from the ends, and still different")
 plt.show()
 
 # %% [markdown]
+# Zero has no place on a logarithmic axis: where the error is not above $10^{-8}$, the axis's lower end, no bar appears.
+# So it is for the starts 0 and 8, apart from rounding on some machines.
+#
 # A tile that starts at slice 1 differs in its middle, too. The first pooling of the whole scan joins the slices 0 and
 # 1, 2 and 3, and so on. In a tile that starts at slice 1 it joins 1 and 2, 3 and 4. After three poolings, groups of
-# eight have been formed, and they fall on the same slices only if the tile starts at a multiple of 8. So a network
-# with pooling is not quite the same everywhere {cite}`azulay2019`: it is the same at steps of 8 voxels.
+# eight have been formed, and they fall on the same slices only if the tile starts at a multiple of 8. So a network with
+# pooling is not quite the same everywhere {cite}`azulay2019`: it gives the same answer only for shifts by multiples of
+# 8 voxels.
 #
 # The shifted answer is not *worse*. Against the truth, it scores about the same:
 
@@ -390,9 +416,9 @@ assert abs(difference) < 0.01
 #
 # The paper {cite}`roth2018` uses *overlapping* tiles. It does not say how they are put together. A common way is to
 # take the mean where they overlap, often with weights that fade towards the ends of a tile, since the error is there;
-# nnU-Net, a program that many use, takes a Gaussian {cite}`isensee2021`. We predict four tiles of 64 slices that
-# start 32 slices apart, so that all but the outermost slices are seen twice, and put the same four answers together
-# in three ways.
+# nnU-Net, a program that many use, takes a Gaussian {cite}`isensee2021`. We predict four tiles of 64 slices that start
+# 32 slices apart, so that all but the first and the last 32 slices are seen twice, and put the same four answers
+# together in three ways.
 
 # %%
 starts = range(0, 128, 32)
@@ -428,23 +454,26 @@ assert all(np.abs(d).max() > 0.1 for d in off.values())
 
 # %% [markdown]
 # `step` is how far the error jumps where the cut goes from one tile to the next: between the slices 47 and 48, 79 and
-# 80, 111 and 112. We draw the largest error of each slice, and the error along z through the voxel where the cut
-# jumps most.
+# 80, 111 and 112. We draw the largest error of each slice (at least $10^{-8}$, since zero has no place on a logarithmic
+# axis), and the error along z through the voxel where the cut jumps most. The legend says how many labels each way
+# changes.
 
 # %% alt="Left: largest error of a probability in each slice, on a logarithmic axis. Mean lies highest, cut and Gaussian are below it and close together, and margin 48 is a line of rounding far below all. Right: the error along z through one voxel. Margin 48 stays at zero. Cut is at zero up to slice 111 and jumps to its largest error at 112. The Gaussian takes several smaller steps around that place, and the mean is off over about ten slices."
 jump = np.abs(np.diff(off["cut"], axis=2))[:, :, 111]
 x, y, organ = np.unravel_index(jump.argmax(), jump.shape)
 curves = {"mean": "0.6", "cut": "#d55e00", "Gaussian": "#0072b2", "margin 48": "#009e73"}
 blended["margin 48"] = exact
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
 for name, colour in curves.items():
     by_slice = np.abs(blended[name] - whole).max(axis=(0, 1, 3))
     left.semilogy(np.maximum(by_slice, 1e-8), color=colour)
-    right.plot((blended[name] - whole)[x, y, :, organ], color=colour, marker=".", label=name)
+    right.plot((blended[name] - whole)[x, y, :, organ], color=colour, marker=".")
+    labels = np.sum(blended[name].argmax(axis=-1) != label)
+    left.plot([], color=colour, marker=".", label=f"{name}: {labels} changed")
 left.set(xlabel="z (slices)", ylabel="largest error of a probability", title="In each slice")
 right.axvline(111.5, color="black", linestyle=":", linewidth=1)
 right.set(xlabel="z (slices)", ylabel="error of a probability", title="Along one line", xlim=(98, 120))
-right.legend(loc="lower left")
+figure.legend(loc="outside lower center", ncols=4)
 plt.show()
 
 # %% [markdown]
@@ -475,9 +504,9 @@ print(f"margin 48, tiles of 32: {work(160, 32):.1f} times, of 80: {work(160, 80)
 # than these, and exact; they need more memory. So the choice is one of memory against work. Here it is for the
 # network of the paper's size, slices of 128×128 voxels and the longest scan, 296 slices with its padding.
 
-# %% alt="Left: memory against the depth of the tile; lines that rise until the tile sees the whole scan, for float32 and, below it, for half precision, and a dotted line for a budget of 7.2 GB. Right: the work in multiples of the scan falls steeply from 12 for the smallest tiles towards 1."
+# %% alt="Left: memory against the depth of the tile; lines that rise until a tile sees the whole scan, with a dip near the middle where two tiles suffice, for float32 and, below it, for half precision, and a dotted line for a budget of 7.2 GB. Right: the work in multiples of the scan falls steeply from 12 for the smallest tiles towards 1."
 depths = np.arange(8, 300, 8)
-seen_slices = np.minimum(depths + 2 * MARGIN, 296)
+seen_slices = np.array([max(seen.stop - seen.start for seen, _ in tiles(296, int(d))) for d in depths])
 half = organseg.unet(dtype="mixed_bfloat16")
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3), layout="constrained")
 for name, model in {"float32": unet, "bfloat16": half}.items():
@@ -491,9 +520,11 @@ right.set_title("Work")
 plt.show()
 
 # %% [markdown]
-# With shallow tiles the memory is that of the two margins, and nearly all of the work is thrown away. So take the
-# deepest tile that fits. `affordable_depth` does: within a budget in bytes, by default 7.2 GB and no more than half
-# of the memory that is free.
+# With shallow tiles the memory is that of the two margins, and nearly all of the work is thrown away. The memory dips
+# where two tiles suffice, or nearly: one begins and the other ends with the scan, so neither has two full margins.
+#
+# So take the deepest tile that fits. `affordable_depth` does: within a budget in bytes, by default 7.2 GB and no more
+# than half of the memory that is free. It assumes two full margins for every tile, to be safe.
 
 # %%
 from organseg.inference import affordable_depth
@@ -503,8 +534,9 @@ for slices in (120, 160, 296):
     print(f"{slices} slices: tiles of {depth}, {work(slices, depth):.1f} times the work")
 
 # %% [markdown]
-# Scans of up to 160 slices go in one piece. The longest is cut, and all of its work is done a little more than twice.
-# The depth of a tile depends on the machine, as in the paper {cite}`roth2018`. But the answer does not.
+# The first two go in one piece. The longest is cut, which takes a little more than twice the work. The depth of a tile
+# depends on the machine, as in the paper {cite}`roth2018`. But the answer does not depend on that depth. (On the
+# precision it does, a little: see the last section.)
 #
 # ## Back to the file
 #
@@ -550,36 +582,41 @@ from_probabilities = np.argmax([at_file_voxels(p, order=1) for p in classes], ax
 # `order=1` is linear interpolation, `order=0` takes the nearest voxel. The third way interpolates each class and
 # takes the most probable one afterwards.
 
-# %% alt="A part of an axial slice four times. The truth has smooth outlines. Labels, linear: every organ has a rim in the colours of other organs. Labels, nearest: blocky outlines, in stairs. Probabilities, linear: smooth outlines, close to the truth."
+# %% alt="A part of an axial slice four times, with the organs' numbers in a legend and the mean Dice above. The truth has smooth outlines, and a black ring between gallbladder and liver. Labels, linear: every organ has a rim in the colours of other organs. Labels, nearest: blocky outlines, in stairs. Probabilities, linear: smooth outlines, close to the truth. In the three predictions the ring is liver."
 from matplotlib.colors import ListedColormap
 
-organ_colours = ListedColormap(["black", *(organ.colour for organ in organseg.ORGANS)])
+colours = ["black", *(organ.colour for organ in organseg.ORGANS)]
 z = np.isin(fine.label, [1, 2, 7]).sum(axis=(0, 1)).argmax()  # artery, vein, pancreas
 ways = {"truth": fine.label, "labels, linear": linear_labels, "labels, nearest": nearest_labels}
 ways["probabilities, linear"] = from_probabilities
-figure, panels = plt.subplots(1, 4, figsize=(9, 2.6), layout="constrained")
+scores = {name: mean_dice(fine.label, organs) for name, organs in ways.items()}
+figure, panels = plt.subplots(1, 4, figsize=(9, 2.9), layout="constrained")
 for panel, (name, organs) in zip(panels, ways.items(), strict=True):
-    panel.imshow(organs[62:116, 60:106, z][::-1].T, cmap=organ_colours, vmin=0, vmax=7, origin="lower")
-    panel.set(title=name, xticks=[], yticks=[])
+    panel.imshow(organs[62:116, 60:106, z][::-1].T, cmap=ListedColormap(colours), vmin=0, vmax=7, origin="lower")
+    panel.set(title=f"{name}\nmean Dice {scores[name]:.3f}", xticks=[], yticks=[])
+for number, name in enumerate(["background", *(organ.name for organ in organseg.ORGANS)]):
+    panels[0].plot([], "s", color=colours[number], label=f"{number} {name}")
+figure.legend(loc="outside lower center", ncols=8, fontsize="small", handletextpad=0, columnspacing=1)
 plt.show()
 
 # %% [markdown]
-# Numbers between labels mean nothing. On the way from the background, 0, to the stomach, 5, one meets artery, vein,
-# liver and spleen. Nearest labels invent no organ, but their borders are the stairs of the coarse voxels.
-# Probabilities have values between them that mean something. Where the liver falls from 0.9 in one voxel to 0.1 in
-# the next, the border is half-way.
+# Numbers between labels mean nothing. From the background, 0, to the liver, 3, linear values pass 1 and 2: so a ring of
+# artery and vein lies around the liver, and other organs have their rings, too. Nearest labels invent no organ, but
+# their borders are the stairs of the coarse voxels. Probabilities have values between them that mean something. Where
+# the liver falls from 0.9 in one voxel to 0.1 in the next, the border is half-way.
 #
-# (The ring around the gallbladder is no liver. That is the network's mistake, and no interpolation mends it.)
+# (The black ring in the truth lies between gallbladder and liver. The network takes it for liver. That is its mistake,
+# and no interpolation mends it.)
 
 # %%
-scores = {name: mean_dice(fine.label, organs) for name, organs in ways.items()}
 assert scores["probabilities, linear"] > scores["labels, nearest"] + 0.01
 assert scores["labels, linear"] < 0.75
 assert scores["probabilities, linear"] < 0.95
 
 # %% [markdown]
-# With labels read linearly, the mean Dice is below 0.75. From probabilities it is higher than from nearest labels by
-# more than 0.01, and that with the same network.
+# The scores stand in the titles; the bounds hold on every machine. With labels read linearly, the mean Dice is below
+# 0.75. From probabilities it is higher than from nearest labels by more than 0.01, and that with the same network. The
+# last `assert` is a reminder of the network's own mistakes: the interpolation leaves them as they are.
 #
 # For a file as large as the paper's, the third way has a catch: eight interpolated volumes at once.
 
@@ -613,9 +650,20 @@ seconds = time.perf_counter() - began
 assert seconds < 60
 assert np.mean(prediction == back) > 0.9999
 
+# %% alt="A coronal slice of the file, through the pancreas, with the predicted organs in colour, and a title that gives the seconds which the whole prediction took on this machine."
+y = np.sum(prediction == 7, axis=(0, 2)).argmax()  # pancreas
+figure, axes = plt.subplots(figsize=(4.4, 4.2), layout="constrained")
+axes.imshow(organseg.slice_picture(replace(fine, label=prediction), "coronal", y), aspect=3 / 2)
+axes.set(title=f"labels for the file in {seconds:.1f} s", xticks=[], yticks=[])
+plt.show()
+
 # %% [markdown]
+# The title says how long it took here; the `assert` allows up to the paper's minute. And the labels are those that we
+# got step by step, up to a voxel in ten thousand that is undecided.
+#
 # How hard is a minute for the network of the paper's size? Count its work. A convolution multiplies and adds once per
-# weight and place, so per voxel of the input it is the number of weights, divided by 8 for each level further down.
+# weight and place, so per voxel of the input it is the number of weights, divided by 8 for each level further down. We
+# take a scan of 640 slices, in one piece.
 
 # %%
 level, weights_per_voxel = 0, 0
@@ -623,9 +671,9 @@ for layer in unet.layers:
     if hasattr(layer, "kernel"):
         weights_per_voxel += np.prod(layer.kernel.shape) / 8**level
     level += isinstance(layer, keras.layers.MaxPooling3D) - isinstance(layer, keras.layers.Conv3DTranspose)
-operations = 2 * weights_per_voxel * 128 * 128 * 160
-print(f"{operations / 1e12:.1f} million million operations for 128×128×160 voxels")
-print(f"in a minute: {operations / 60 / 1e9:.0f} thousand million per second")
+operations = 2 * weights_per_voxel * 128 * 128 * 640 / 4  # every axis is down-sampled by 4
+print(f"{operations / 1e12:.1f} TFLOP for 128×128×{640 // 4} voxels")
+print(f"in a minute: {operations / 60 / 1e9:.0f} GFLOP per second")
 
 # %% [markdown]
 # That is within reach of a few CPU cores, and little for a graphics card. What costs time in practice is around it:
@@ -660,15 +708,30 @@ assert 0.01 < np.abs(in_half - in_full).max() < 0.6 and same > 0.999
 
 # %% [markdown]
 # It saves a third rather than a half, since half precision makes more copies. A probability may change by more than
-# 0.01, which is far more than between tiles and whole scan, and still more than 99.9 % of the voxels keep their
-# label. Those that change were nearly undecided in float32, between the two most probable classes.
+# 0.01, which is far more than between tiles with the full margin and the whole scan, and still more than 99.9 % of the
+# voxels keep their label. Which do not? For each voxel we take the gap in float32 between the two most probable
+# classes.
 
 # %%
 second, first = np.moveaxis(np.sort(in_full, axis=-1)[..., -2:], -1, 0)
+gap = first - second
 flipped = in_half.argmax(axis=-1) != in_full.argmax(axis=-1)
-assert (first - second)[flipped].max(initial=0) < 0.4
+assert np.median(gap) > 0.99 and np.median(gap[flipped]) < 0.1
+
+# %% alt="A histogram on a logarithmic axis of the gap between the two most probable classes. Almost all voxels lie at a gap of 1. The few whose label changed lie at the left end, most of them below 0.1."
+figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+bins = np.linspace(0, 1, 41)
+axes.hist(gap.ravel(), bins, color="0.8", label=f"all {gap.size} voxels")
+axes.hist(gap[flipped], bins, color="#d55e00", label=f"label changed: {flipped.sum()} voxels")
+axes.set(yscale="log", xlabel="gap between the two most probable classes", ylabel="voxels")
+axes.set_title(f"Half precision changes a probability by at most {np.abs(in_half - in_full).max():.2f}")
+axes.legend(loc="upper center")
+plt.show()
 
 # %% [markdown]
+# Most voxels are sure: the median of the gap is above 0.99. Most of those that change were nearly undecided: their
+# median is below 0.1.
+#
 # `organseg.predict` takes half precision where the hardware has it. Training needs more care than prediction, because
 # small gradients have to survive there.
 #
@@ -677,7 +740,8 @@ assert (first - second)[flipped].max(initial=0) < 0.4
 # ### Exercise 9.1 ★ Computed twice
 #
 # How many slices are computed only to be thrown away? Write a function of the depth of the scan, the depth of a tile
-# and the margin, all multiples of 8. A tile's margin ends where the scan ends.
+# and the margin, all multiples of 8. Tiles start at 0, `tile_depth`, 2 · `tile_depth`, …; the last may be shallower.
+# A tile's margin ends where the scan ends.
 
 # %% tags=["exercise"]
 from organseg.exercises import check
@@ -756,14 +820,16 @@ check("9.3", labels_of)
 # %% [markdown]
 # ## Summary
 #
-# - A fully convolutional network takes any size (ours: multiples of 8). Reshaping it to the whole xy plane costs
-#   nothing.
+# - A fully convolutional network takes any size (ours: multiples of 8). Reshaping it to the whole xy plane
+#   needs no new weights; what it costs is memory.
 # - Where a tile ends, zero padding takes the place of the scan. The error comes in from there, as far as the network
 #   reaches: 44 to 51 voxels to a side.
-# - A margin of 46 slices, rounded up to 48, removes the seams but for rounding, if tiles start at multiples of 8.
+# - A margin of 46 slices, rounded up to 48, removes the seams apart from rounding, if tiles start at multiples of 8.
 # - Blending makes seams smooth and, with weights that fade, small. It does not remove what causes them.
-# - Memory grows with the tile, work with the number of tiles. Take the deepest tile that fits; the answer is the same.
-# - On the way back interpolate probabilities, never labels. Half precision changes few labels.
+# - Memory grows with the tile, work with the number of tiles. Take the deepest tile that fits; the answer does not
+#   depend on its depth.
+# - On the way back interpolate probabilities, never labels.
+# - On the precision the answer depends a little: half precision changes few labels, most of them nearly undecided.
 #
 # ## References
 #
