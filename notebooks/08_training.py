@@ -129,7 +129,7 @@ np.testing.assert_allclose(by_keras, adam(np.zeros(3), gradients), atol=1e-5)
 # Is a distance of 0.01 long or short? Compare it with the weights. Keras draws a kernel from the range
 # $\pm\sqrt{6/(\text{in} + \text{out})}$, which has a standard deviation of $\sqrt{2/(\text{in} + \text{out})}$, where
 # *in* and *out* are the numbers that come together in an output, and that an input goes to: 27 times the channels.
-# In the paper's network the convolutions have between 1 and 32 channels at the top and 256 and 512 at the bottom.
+# In the paper's network the convolutions lead from 1 to 32 channels at the top, and from 256 to 512 at the bottom.
 
 # %%
 for channels_in, channels_out in ((1, 32), (32, 64), (256, 512)):
@@ -162,15 +162,19 @@ convolution.kernel.assign(10 * convolution.kernel)
 np.testing.assert_allclose(block(images, training=True), before, atol=0.01)
 
 # %% [markdown]
-# Only the direction of a kernel counts. A step of a given length turns a long kernel less than a short one, and steps
-# make kernels longer. So a rate that is too large makes the kernels grow, until it is not too large any more
+# Only the direction of a kernel counts, as long as the variance of its outputs is far above `epsilon`, the small number
+# that is added to it (for this check we made it smaller than the library has it). So the gradient has no part along
+# the kernel: a step against it goes sideways, and by Pythagoras the kernel comes out longer (with Adam, roughly so).
+# And a step of a given length turns a long kernel less than a short one. So a rate that is too large makes the kernels grow, until it is not too large any more
 # {cite}`vanlaarhoven2017`. We will see this happen.
 #
 # ## Crops from different patients
 #
 # Batch normalisation also makes the crops of a mini-batch depend on each other: each is compared with the mean of all
-# three. What if all three come from the same patient? Suppose this patient got more contrast agent, and everything is
-# brighter by a tenth of the window. By how much do the features change?
+# three. What if all three come from the same patient? Patients differ in brightness, for one
+# got more contrast agent than another. To keep it simple, let everything in this patient be brighter by a tenth of
+# the window (contrast agent brightens vessels and organs only). We add it to the three crops we have. By how much do the
+# features change?
 
 # %%
 convolution.kernel.assign(convolution.kernel / 10)
@@ -214,8 +218,8 @@ print(f"ratio {np.std(of_one) / np.std(of_three):.2f}, square root of three {np.
 
 # %% [markdown]
 # Three patients make a calmer mean. (We had to draw the brightness, because our phantoms hardly differ in it; patients
-# do.) The paper {cite}`roth2018` says it in one sentence: mini-batches can converge better with batch normalisation when they are sampled from different
-# patients. `CropSampler` draws each crop of a batch from another patient, and refuses to work with fewer patients than
+# do.) The paper {cite}`roth2018` says it in one sentence: with batch normalisation, a mini-batch of more than one crop can make a
+# training converge better, when its crops come from different patients. `CropSampler` draws each crop of a batch from another patient, and refuses to work with fewer patients than
 # crops:
 
 # %%
@@ -228,7 +232,9 @@ except organseg.OrgansegError as error:
 # ## The momentum trap
 #
 # Now we train. `compiled` gives a network its loss, the Dice loss of chapter 5, and Adam; our loop does one step per
-# batch. The learning rate falls from 0.01 to zero along half a cosine over the 60 steps.
+# batch. The learning rate falls from 0.01 to zero along half a cosine over the 60 steps. (The paper calls 0.01 the
+# *initial* rate and does not say whether or how it fell; the profile `paper` keeps it. `shorter` gives a profile with the
+# settings changed that we name.)
 #
 # One thing we change on purpose. The library's batch normalisation has momentum 0.9; we put it back to Keras' default
 # of 0.99.
@@ -347,6 +353,9 @@ right.legend(loc="lower center", fontsize=8)
 plt.show()
 
 # %% [markdown]
+# The loss is negative, so the longer bar is the better one. Only the network whose averages lag falls short of the
+# dotted line.
+#
 # For a training of 50,000 steps whose learning rate falls at the end, 0.99 would do as well, since a hundred steps are
 # nothing there. But one starts with short ones.
 #
@@ -426,8 +435,9 @@ assert length_after > 10 * length_before
 
 # %% [markdown]
 # With batch normalisation the smallest rate is too slow for so few steps. The paper's rate learns. And even a rate
-# of 1, at which one would expect an explosion, gets somewhere, if roughly: its kernels are more than 10 times as long
-# as at the start, and with their length the turn per step has fallen.
+# of 1, at which one would expect an explosion, does not stop the network from learning: the kernel we measured is more than
+# 10 times as long as at the start, and with its length the turn per step has fallen. Which of the two larger rates is
+# better in the end, 40 steps do not tell.
 
 # %%
 for rate in (1e-2, 1.0):
@@ -523,14 +533,14 @@ left.set(xlabel="step", ylabel="Dice loss", title="one mini-batch")
 for (name, curves), colour in zip(stored_runs.items(), ("#d55e00", "#0072b2"), strict=True):
     for curve, style, of in zip(curves, ("--", "-"), ("training", "held-out"), strict=True):
         right.plot(range(50, 650, 50), curve, style, color=colour, label=f"{name}, {of}")
-right.set(xlabel="step", ylim=(-0.76, -0.5), title="three and thirty patients (stored)")
+right.set(xlabel="step", ylabel="Dice loss", ylim=(-0.76, -0.5), title="three and thirty patients (stored)")
 for panel in (left, right):
     panel.legend(fontsize=8)
 plt.show()
 
 # %%
 for name, (training, new) in stored_runs.items():
-    print(f"{name}, step {50 * len(new)}: training {training[-1]:.2f}, held-out {new[-1]:.2f} (step 350: {new[6]:.2f})")
+    print(f"{name}, step {50 * len(new)}: training {training[-1]:.2f}, held-out {new[-1]:.2f} (step 350: {training[6]:.2f}, {new[6]:.2f})")
 
 # %% [markdown]
 # With three patients the training loss is the lower one, and the held-out loss the higher one. That is the sign of
@@ -548,7 +558,7 @@ for name, (training, new) in stored_runs.items():
 #
 # - From the first steps on, at the loss of background everywhere: the network has given up. A smaller rate, from the
 #   start.
-# - Held-out still, training falling, as with three patients after step 350: there is nothing more to learn from these
+# - Held-out nearly still, training falling, as with three patients after step 350 (the numbers printed above): there is nothing more to learn from these
 #   patients that helps others.
 # - Both still at the very end of a schedule: of course, for the rate is zero. Whether there was
 #   something left to learn, only a longer schedule would tell.
@@ -568,7 +578,7 @@ for name in ("float32", "float16", "bfloat16"):
     print(f"{name:9} largest {largest:<12.5g} smallest {smallest:.0e}   after 1 comes 1 + {next_:.1g}")
 
 # %% [markdown]
-# float16 has few powers: nothing above 65,504, nothing but zero below $6\cdot 10^{-8}$. bfloat16 has the range of float32, and pays with
+# float16 has a narrow range: nothing above 65,504, nothing but zero below $6\cdot 10^{-8}$. bfloat16 has the range of float32, and pays with
 # digits: about two decimals. Both limits matter in training.
 #
 # ### Too large: 64³ ones
@@ -662,8 +672,8 @@ for gradient in ([np.inf, 1.0], [1.0, 1.0]):
 print(*report, sep="\n")
 
 # %% [markdown]
-# The library puts it around Adam where a network computes in float16. With bfloat16, whose small numbers reach as far
-# down as those of float32, no scale is needed.
+# The library puts it around Adam where a network computes in float16. With bfloat16, whose small numbers reach almost as
+# far down as those of float32, no scale is needed.
 
 # %%
 def optimizer_for(policy):
@@ -693,7 +703,7 @@ assert organseg.choose_profile() in organseg.PROFILES
 #
 # ## Before a long training: measure
 #
-# The paper's training took about one week. How long would yours take? Do not guess. Take a few steps, with a watch.
+# The paper's training took about one week, on a Quadro P6000, a GPU with 24 GB. How long would yours take? Do not guess. Take a few steps, with a watch.
 
 # %%
 import time
@@ -856,7 +866,7 @@ except organseg.OrgansegError as error:
 #
 # ## If you do not want to wait
 #
-# The library brings the run folder of a training with it that has ended. `load_run` reads it as it would read yours,
+# The library comes with the run folder of a finished training. `load_run` reads it as it would read yours,
 # and its settings say how it came about.
 
 # %%
@@ -871,8 +881,8 @@ assert round(19_071_784 / run.network.count_params()) == 16
 
 # %% [markdown]
 # This network, of the same family as ours and with a sixteenth of the paper's parameters, gets a mean Dice above 0.7
-# on a patient it has not seen. What our few steps cannot do, 1600 can. To go on from its weights on cases of your own:
-# `organseg train DATA --out RUN --start-from pretrained`.
+# on a phantom it was not trained on. What our few steps cannot do, 1600 can. To go on from its weights on cases of your
+# own: `organseg train DATA --out RUN --start-from pretrained`.
 
 # %% [markdown]
 # ## Exercises
@@ -931,7 +941,7 @@ print([f"{share_of_the_last(momentum, 10):.2f}" for momentum in (0.9, 0.99)])
 #
 # Three trainings, drawn below, made by formula. One of them over-fits (`"over-fitting"`), one stands on a plateau from
 # the first steps on (`"plateau"`), and one has batch normalisation whose averages are not those of its features
-# (`"statistics"`). Which is which? What would you do with each?
+# (`"statistics"`). The held-out losses are computed in use, with the moving averages. Which is which? What would you do with each?
 
 # %% alt="Three panels, A, B and C, each with a training curve and a held-out curve of the Dice loss over two thousand steps, to be diagnosed in the exercise."
 from organseg.exercises.chapter_8 import CURVE_STEPS, mystery_curves
