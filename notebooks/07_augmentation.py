@@ -805,8 +805,8 @@ assert scores["without"]["turned"][2] > 0.6
 
 # %% [markdown]
 # The network that saw its patients in one pose fails in another, although the organs are the same: a convolution comes
-# with shifts built in, but not with rotations. With augmentation the curve is much flatter. At 40° it falls, too (after
-# the longer training to 0.70 and 0.63): that is beyond the 20° that the warps have shown.
+# with shifts built in, but not with rotations. With augmentation the curve is much flatter. At 40° it falls, too, in
+# both panels: that is beyond the 20° that the warps have shown.
 #
 # For patients that lie straight, the short training gains little or nothing from augmentation: the task has become
 # harder, and the network is not yet done with it. What does it do for over-fitting? We compare the scores on the
