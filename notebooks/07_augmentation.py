@@ -30,7 +30,7 @@
 # [chapter 2](02_convolution.ipynb); Dice and its loss from [chapter 5](05_dice.ipynb); the U-Net from
 # [chapter 6](06_unet.ipynb).
 #
-# **Measured:** about 2.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -805,8 +805,8 @@ assert scores["without"]["turned"][2] > 0.6
 
 # %% [markdown]
 # The network that saw its patients in one pose fails in another, although the organs are the same: a convolution comes
-# with shifts built in, but not with rotations. With augmentation the curve is much flatter. At 40° it falls, too (after
-# the longer training to 0.70 and 0.63): that is beyond the 20° that the warps have shown.
+# with shifts built in, but not with rotations. With augmentation the curve is much flatter. At 40° it falls, too, in
+# both panels: that is beyond the 20° that the warps have shown.
 #
 # For patients that lie straight, the short training gains little or nothing from augmentation: the task has become
 # harder, and the network is not yet done with it. What does it do for over-fitting? We compare the scores on the
