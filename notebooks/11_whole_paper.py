@@ -29,7 +29,7 @@
 # **You need**: chapters 6 to 10. Nothing new is taught here; the parts are put together. To run it on patients: a
 # data set from [the page on data](../book/data.md), and a GPU.
 #
-# **Measured:** about 2.5 minutes on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about 3 minutes on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -248,9 +248,11 @@ if data is None:
 # %%
 from organseg.backend import keras
 
+counts = {}
 for name, filters in {"paper": 32, profile.name: profile.base_filters}.items():
     weights = organseg.unet(base_filters=filters).trainable_weights
-    print(f"{name}: {sum(int(keras.ops.size(weight)) for weight in weights):,} parameters")
+    counts[name] = f"{sum(int(keras.ops.size(weight)) for weight in weights):,} parameters"
+print(counts)
 
 # %% [markdown]
 # A step sees three crops, from three patients, each warped by a B-spline, a rotation and a translation of its own
@@ -364,9 +366,9 @@ if data is None:
     assert curves.dice_liver.iloc[-1] > 0.65
 
 # %% [markdown]
-# In so few steps the large organs are learned and the thin ones hardly. The lines lie still at the end because the learning
-# rate has come down to zero, not because there was nothing left to learn. In between, the test line may jump: as long as the
-# weights move fast, batch normalisation's averages lag behind them. On patients, read them as in [chapter 8](08_training.ipynb): two lines
+# In so few steps the large organs are learned and the thin ones hardly. The run ends because the learning rate has
+# come down to zero, not because there was nothing left to learn. On the way the test line may jump: as long as the weights
+# move fast, batch normalisation's averages lag behind them. On patients, read them as in [chapter 8](08_training.ipynb): two lines
 # that fall together are what the paper shows; a test line that turns up while the training line falls is over-fitting.
 #
 # ## Inference
@@ -534,10 +536,10 @@ ranked = by_scan.mean(axis=1).sort_values()
 by_name = {file.name: file for file in testing}
 worst, typical = by_name[ranked.index[0]], by_name[ranked.index[len(ranked) // 2]]
 
-# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver, spleen and pancreas have about the right place and size; the heart is taken for liver in part, the vein is nearly missing, and a stray piece of stomach lies in the flank."
+# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, part of the heart is taken for liver, and stray pieces lie where there is no organ."
 organseg.overlay_figure(*segment(typical))
 
-# %% alt="The test scan with the lowest mean Dice in the same layout. The liver is found; a kidney is taken for spleen in part, muscle in front of the liver for gallbladder, and stray pieces lie lower down."
+# %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing."
 organseg.overlay_figure(*segment(worst))
 
 # %% [markdown]

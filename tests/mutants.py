@@ -251,7 +251,7 @@ MUTANTS = (
         "two scans of a patient on both sides", "folders.py",
         'patient_of = {case.name: getattr(case, "patient", "") or case.name for case in cases}',
         "patient_of = {case.name: case.name for case in cases}",
-        "test_cases.py",
+        "test_cases.py::test_two_scans_of_one_patient_are_never_divided",
         chapter="11_whole_paper",
     ),
     Mutant(
