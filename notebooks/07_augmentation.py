@@ -30,7 +30,7 @@
 # [chapter 2](02_convolution.ipynb); Dice and its loss from [chapter 5](05_dice.ipynb); the U-Net from
 # [chapter 6](06_unet.ipynb).
 #
-# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.

@@ -29,7 +29,7 @@
 # **You need**: Dice and absent organs from [chapter 5](05_dice.ipynb), voxel sizes and affines from
 # [chapter 1](01_ct_and_geometry.ipynb). That a network finds organs is enough to know about it here.
 #
-# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
