@@ -35,8 +35,8 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test test-colab test-here notebooks lab student book pictures address demo data lint format figures-check mutants weights \
-        lock clean distclean
+.PHONY: help course test test-colab test-here notebooks lab student book pictures address demo data lint format \
+        figures-check mutants weights lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

@@ -157,28 +157,20 @@ def full_size():
 
 
 ONE_STEP = """
-import threading, time
 import numpy as np, psutil
 from organseg.costs import training_bytes
 from organseg.networks import unet
+from organseg.preflight import PeakMemory
 from organseg.profiles import PROFILES
 from organseg.training import compiled
 network = unet()
 segmenter = compiled(network, PROFILES["paper"])
 batch = np.ones((1, 64, 64, 64, 1), "float32"), (np.ones((1, 64, 64, 64), "int32"), np.ones((1, 7), "float32"))
-memory = psutil.Process().memory_info
-before, peak, done = memory().rss, 0, threading.Event()
-def watch():
-    global peak
-    while not done.wait(0.02):
-        peak = max(peak, memory().rss)
-thread = threading.Thread(target=watch)
-thread.start()
-segmenter.train_on_batch(*batch)
-done.set()
-thread.join()
+before = psutil.Process().memory_info().rss
+with PeakMemory() as memory:
+    segmenter.train_on_batch(*batch)
 there_before = training_bytes(network, 64, 0) * 3 // 4  # weights and Adam's averages; the gradients come in the step
-print(peak - before, training_bytes(network, 64, 1) - there_before)
+print(memory.peak - before, training_bytes(network, 64, 1) - there_before)
 """
 
 
@@ -243,12 +235,7 @@ def prepared_data():
 
     began, real = time.perf_counter(), SHARED / "real_ct"
     mapping = out / "mapping.toml"
-    organs = "".join(f"{organ.name} = {organ.id}\n" for organ in ORGANS)
-    mapping.write_text(
-        'image = "imagesTr/{case}_0000.nii.gz"\nlabel = "labelsTr/{case}.nii.gz"\n'
-        f'unlabelled = "imagesTs/{{case}}_0000.nii.gz"\n[organs]\n{organs}[annotated]\ndcmqi_3slice = ["liver"]\n'
-        'amos_0001_slab = ["artery", "liver", "spleen", "stomach", "gallbladder", "pancreas"]\n'
-    )
+    mapping.write_text(data_sets.REAL_CT_MAPPING)
     prepare.main(["own", "--from", str(real), "--mapping", str(mapping), "--out", str(out / "own")])
     seconds = time.perf_counter() - began
     voxels = sum(case.load().image.size for part in ("Tr", "Ts") for case in find_cases(out / "own", part))

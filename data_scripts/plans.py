@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from archives import Folder
 from organseg import Case, OrgansegError, load_case, save_image, save_label
 from organseg.cases import read_on_grid
 from organseg.checks import doubts
+from organseg.folders import image_file, label_file
 from organseg.geometry import AIR
 from series import patient_id, read_series
 from tables import ORGAN_ID
@@ -30,10 +30,10 @@ class Plan:
     patient: str = ""
 
     def image_in(self, out):
-        return out / f"images{self.part}" / f"{self.name}_0000.nii.gz"
+        return image_file(out, self.part, self.name)
 
     def label_in(self, out):
-        return out / f"labels{self.part}" / f"{self.name}.nii.gz"
+        return label_file(out, self.part, self.name)
 
     def is_in(self, out, archive):
         """True where image and label are there, and no older than the files of a folder that they were made from."""
@@ -188,8 +188,6 @@ def _read_labels(plan, archive, table, case, folder):
     label, found = np.zeros(case.image.shape, np.uint8), []
     for file, organs in plan.labels.items():
         voxels = read_on_grid(archive.extract(file, folder), case.image, case.affine, plan.image)
-        if not isinstance(archive, Folder):
-            Path(folder, Path(file).name).unlink()
         known = {0, *table.get("others", ())}
         for organ, values in organs.items():
             if values is None:

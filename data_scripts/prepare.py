@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from pathlib import Path
 
 import filelock
@@ -27,6 +28,7 @@ from archives import open_archive
 from download import check_md5, fetch
 from organseg import OrgansegError, write_dataset_json
 from organseg.cases import whole_file
+from organseg.folders import image_file, label_file
 from plans import plan_cases, prepare_case
 from tables import DATASETS, card, dataset, list_of, own_table, read_datasets, recipe
 
@@ -102,11 +104,12 @@ def _prepare_locked(options, table, source, out, before):
             raise OrgansegError(f"{path}: found no file like {pattern}, but {instead}; expected it; check the path")
         plans = plans[: source["limit"]]
         annotated, done = before.get("annotated_labels", {}), before.get("prepared", {})
-        missing = [
+        there = [
             p for p in plans
-            if p.name not in done or not p.is_in(out, archive) or annotated.get(p.name, []) != [*p.annotated]
+            if p.name in done and p.is_in(out, archive) and annotated.get(p.name, []) == [*p.annotated]
         ]  # fmt: skip
-        done = {plan.name: done[plan.name] for plan in plans if plan not in missing}
+        done = {plan.name: done[plan.name] for plan in there}
+        missing = [plan for plan in plans if plan.name not in done]
 
         def write(plans, left_out):
             _write_dataset_json(out, options.name, table, source, plans, left_out, done)
@@ -114,14 +117,16 @@ def _prepare_locked(options, table, source, out, before):
         write(plans, left_out)  # before the first case: until all are there, it says what is missing
         (out / "DATASET.md").write_text(card(options.name, table))
         _remove_withdrawn(out, before, plans)
-        if len(missing) < len(plans):
-            print(f"{len(plans) - len(missing)} of {len(plans)} cases are there already")
-        for name, lines, reason in _prepare_cases(archive, table, missing, out, scratch, options.workers):
-            if reason:
-                left_out[name] = reason
-            else:
-                done[name] = lines
-                write(plans, left_out)
+        if there:
+            print(f"{len(there)} of {len(plans)} cases are there already")
+        # Closed also when writing fails here, so that no case is worked on after the lock is gone.
+        with closing(_prepare_cases(archive, table, missing, out, scratch, options.workers)) as results:
+            for name, lines, reason in results:
+                if reason:
+                    left_out[name] = reason
+                else:
+                    done[name] = lines
+                    write(plans, left_out)
     ready = [plan for plan in plans if plan.name not in left_out]
     write(ready, left_out)
     _remove_withdrawn(out, before, ready)
@@ -159,7 +164,7 @@ def _remove_withdrawn(out, before, plans):
     kept = {file for plan in plans for file in (plan.image_in(out), plan.label_in(out))}
     for part in ("Tr", "Ts"):
         for name in before.get("cases", {}).get(f"images{part}", ()):
-            files = [out / f"images{part}" / f"{name}_0000.nii.gz", out / f"labels{part}" / f"{name}.nii.gz"]
+            files = [image_file(out, part, name), label_file(out, part, name)]
             gone = [file for file in files if file.is_file() and file not in kept]
             for file in gone:
                 file.unlink()
@@ -174,7 +179,7 @@ def _check_place(out, source):
     """The dataset.json of an earlier run of the same kind, or None; refuses a folder that holds anything else."""
     file = out / "dataset.json"
     if not file.is_file():
-        if any((out / part).is_dir() and any((out / part).iterdir()) for part in ("imagesTr", "labelsTr")):
+        if any(any(out.glob(f"{part}/*")) for part in ("imagesTr", "labelsTr")):
             raise OrgansegError(f"{out}: found images of another origin; expected an empty folder; choose another")
         return None
     try:
@@ -200,13 +205,8 @@ def _is_complete(out, about, limit):
     """True where an earlier run finished at least what is asked for now."""
     before = about["source"]["limit"]
     enough = before is None or (limit is not None and limit <= before)
-    return (
-        enough
-        and not about.get("left_out")
-        and all(
-            (out / part / f"{name}_0000.nii.gz").is_file() for part, names in about["cases"].items() for name in names
-        )
-    )
+    cases = [(part, name) for part in ("Tr", "Ts") for name in about["cases"][f"images{part}"]]
+    return enough and not about.get("left_out") and all(image_file(out, *case).is_file() for case in cases)
 
 
 def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):

@@ -29,7 +29,7 @@
 # **You need**: chapters 6 to 10. Nothing new is taught here; the parts are put together. To run it on patients: a
 # data set from [the page on data](../book/data.md), and a GPU.
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -287,20 +287,22 @@ if data is None:
 # ## How long, and how much memory
 #
 # By arithmetic; **this was not measured on a GPU.** A training step of the full network on three crops is 4.40 TFLOP
-# ([chapter 6](06_unet.ipynb)). The speeds are assumptions, well below
-# what the makers' data sheets name. (In float32 a framework's convolutions in three dimensions can be slower still.)
+# ([chapter 6](06_unet.ipynb)). The speeds are assumptions, well below what the makers' data sheets name. (In float32 a
+# framework's convolutions in three dimensions can be slower still.)
 
 # %%
-tflop_per_step = 4.40  # three crops of 64³, there and back: chapter 6
+network = organseg.unet()
+tflop_per_step = organseg.training_flops(network, 64, batch_size=3) / 1e12
+assert round(tflop_per_step, 2) == 4.40
 speeds = {"T4, float32": 4, "T4, float16": 18, "A100, float16": 88}  # TFLOP per second, assumed
 for name, speed in speeds.items():
     step = tflop_per_step / speed
     print(f"{name:14} {step:.2f} s per step, gpu {4000 * step / 60:3.0f} minutes, paper {50_000 * step / 3600:4.1f} hours")
 
 # %% [markdown]
-# The profile `paper` computes in float32. With `shorter("paper", precision="auto")` a T4 takes float16: a
-# fraction of the hours by this arithmetic, and no other change than the rounding. Measure before you begin (`organseg preflight`, from
-# chapter 8): where the drawing of crops is slower than the GPU, the GPU waits.
+# The profile `paper` computes in float32. With `shorter("paper", precision="auto")` a T4 takes float16: a fraction of
+# the hours by this arithmetic, and no other change than the rounding. Measure before you begin (`organseg preflight`,
+# from chapter 8): where the drawing of crops is slower than the GPU, the GPU waits.
 #
 # Memory: three crops of the full network need about 4.5 GB of the GPU in float32, by the count of chapter 6. The
 # computer's own memory holds every training scan on the working grid, where a scan of 380 × 380 × 480 mm has
@@ -308,7 +310,7 @@ for name, speed in speeds.items():
 # %%
 voxels = (380 / 3) * (380 / 3) * (480 / 3)
 bytes_per_voxel = 4 + 1  # the image in float32, the label in one byte
-gpu_memory = 3 * 1.40 + 0.31  # GB: outputs of three crops, and the weights with their gradients and averages
+gpu_memory = organseg.training_bytes(network, 64, batch_size=3) / 1e9
 print(f"{voxels * bytes_per_voxel / 1e6:.0f} MB per scan, {102 * voxels * bytes_per_voxel / 1e9:.1f} GB for 102 scans")
 assert round(gpu_memory, 1) == 4.5
 

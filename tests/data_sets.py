@@ -23,13 +23,20 @@ import nibabel
 import numpy as np
 import pytest
 
-from organseg import make_phantom
+from organseg import ORGANS, make_phantom
 from tables import DATASETS, read_datasets
 
 AMOS_IDS = {1: 8, 3: 6, 4: 1, 5: 7, 6: 4, 7: 10}  # ours: theirs; it has no portal vein
 BTCV_IDS = {1: 8, 2: 10, 3: 6, 4: 1, 5: 7, 6: 4, 7: 11}
 MASKS = ("aorta", "portal_vein_and_splenic_vein", "liver", "spleen", "stomach", "gallbladder", "pancreas")
 COUNTER = itertools.count()
+# How a mapping file names our own ids, and how it describes ../shared/data/real_ct.
+ORGANS_TABLE = "[organs]\n" + "".join(f"{organ.name} = {organ.id}\n" for organ in ORGANS)
+REAL_CT_MAPPING = (
+    'image = "imagesTr/{case}_0000.nii.gz"\nlabel = "labelsTr/{case}.nii.gz"\n'
+    'unlabelled = "imagesTs/{case}_0000.nii.gz"\n' + ORGANS_TABLE + "[annotated]\n"
+    'amos_0001_slab = ["artery", "liver", "spleen", "stomach", "gallbladder", "pancreas"]\ndcmqi_3slice = ["liver"]\n'
+)
 META = "image_id;age;gender;institute;study_type;split;manufacturer;scanner_model;kvp;pathology;pathology_location"
 
 

@@ -8,11 +8,12 @@ import pytest
 from nibabel import orientations
 from scipy import ndimage
 
-from organseg.cases import Case, load_case
+from organseg.cases import Case, load_case, read_affine
 from organseg.errors import OrgansegWarning
 from organseg.geometry import (
     AIR,
     WorkingGrid,
+    canonical_spacing,
     choose_grid,
     half_resolution,
     normalise,
@@ -341,3 +342,16 @@ def test_background_everywhere_comes_back_as_zeros():
     probabilities = np.zeros((4, 4, 4, 8), np.float32)
     probabilities[..., 0] = 1
     assert not to_file_grid(probabilities, np.eye(4), (6, 6, 6), np.eye(4)).any()
+
+
+@pytest.mark.parametrize("name", ["imagesTr/amos_0001_slab", "imagesTr/totalseg_slab", "imagesTr/totalseg_s0003"])
+def test_the_header_alone_tells_the_canonical_spacing(shared, name):
+    path = shared / "data" / "real_ct" / f"{name}_0000.nii.gz"
+    assert canonical_spacing(read_affine(path)) == pytest.approx(to_canonical(load_case(path)).spacing)
+
+
+def test_canonical_spacing_follows_permuted_and_flipped_axes():
+    affine = np.array([[0, 0, 5, 0], [-0.5, 0, 0, 0], [0, -2, 0, 0], [0, 0, 0, 1.0]])  # axes P, I, R
+    assert canonical_spacing(affine) == (5, 0.5, 2)
+    case = Case(np.zeros((4, 5, 6), np.float32), None, affine, "permuted")
+    assert canonical_spacing(affine) == to_canonical(case).spacing

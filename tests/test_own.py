@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from data_sets import MASKS, phantom
+from data_sets import MASKS, ORGANS_TABLE, REAL_CT_MAPPING, phantom
 from nibabel import orientations
 from test_prepare import fails
 from test_series import write_series
@@ -21,7 +21,6 @@ from tables import DATASETS, read_datasets
 
 SCRIPTS = Path(prepare.__file__).parent
 ROOT = SCRIPTS.parent
-ORGANS_TABLE = "[organs]\n" + "\n".join(f"{name} = {i}" for i, name in enumerate(ORGAN_NAMES, start=1)) + "\n"
 NIFTI = 'image = "ct/{case}.nii.gz"\nlabel = "seg/{case}_seg.nii.gz"\n'
 
 
@@ -188,6 +187,24 @@ def test_images_and_labels_side_by_side_in_one_folder(tmp_path, mapping):
     assert [files.name for files in find_cases(tmp_path / "out")] == ["a", "b"]
 
 
+def test_no_case_is_worked_on_after_a_run_has_failed(tmp_path, mapping, monkeypatch, capfd):
+    """The list of cases cannot be written any more (a full disk, say): those that wait are not begun."""
+    scans, out, written = scans_of(tmp_path / "scans", range(8)), tmp_path / "out", []
+
+    def write(*arguments, real=prepare._write_dataset_json):
+        written.append(real(*arguments))
+        if len(written) == 2:  # after the first case
+            raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(prepare, "_write_dataset_json", write)
+    text = mapping(NIFTI + ORGANS_TABLE)
+    line = fails(capfd, "own", out, DATASETS, "--from", scans, "--mapping", text, "--workers", 1)
+    ready = len(list(out.glob("imagesTr/*")))
+    time.sleep(0.3)
+    assert os.strerror(28) in line and ready < 8 and len(list(out.glob("imagesTr/*"))) == ready
+    assert not list(out.rglob(".writing-*"))
+
+
 def test_another_mapping_for_the_same_folder_is_refused(tmp_path, mapping, capfd):
     scans, out = scans_of(tmp_path / "scans", (0,)), tmp_path / "out"
     own(scans, mapping(NIFTI + ORGANS_TABLE), out)
@@ -237,11 +254,7 @@ def test_dicom_series_with_labels_keep_a_patients_scans_together(tmp_path, mappi
 def test_every_real_scan_comes_through_as_it_is(shared, tmp_path, mapping):
     """../shared/data/real_ct as a user's own folder: six scans of other axes, spacings and padding."""
     real = shared / "data" / "real_ct"
-    text = 'image = "imagesTr/{case}_0000.nii.gz"\nlabel = "labelsTr/{case}.nii.gz"\n'
-    text += 'unlabelled = "imagesTs/{case}_0000.nii.gz"\n' + ORGANS_TABLE + "[annotated]\n"
-    text += 'amos_0001_slab = ["artery", "liver", "spleen", "stomach", "gallbladder", "pancreas"]\n'
-    text += 'dcmqi_3slice = ["liver"]\n'
-    own(real, mapping(text), tmp_path / "out")
+    own(real, mapping(REAL_CT_MAPPING), tmp_path / "out")
     for part in ("Tr", "Ts"):
         before, after = find_cases(real, part), find_cases(tmp_path / "out", part)
         assert [files.name for files in after] == [files.name for files in before]

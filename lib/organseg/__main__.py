@@ -9,7 +9,7 @@ from pathlib import Path
 import organseg
 from organseg.cases import IMAGE_ENDINGS, case_name, load_case, save_image, save_label
 from organseg.errors import OrgansegError, OrgansegWarning
-from organseg.folders import find_cases, read_dataset_json, split, write_dataset_json
+from organseg.folders import find_cases, image_file, label_file, read_dataset_json, split, write_dataset_json
 
 
 def main(arguments=None):
@@ -45,7 +45,7 @@ def phantom(options):
     skipped = 0
     for seed in range(options.seed, options.seed + options.cases):
         name = f"phantom_{seed:04d}"
-        image, label = folder / "imagesTr" / f"{name}_0000.nii.gz", folder / "labelsTr" / f"{name}.nii.gz"
+        image, label = image_file(folder, "Tr", name), label_file(folder, "Tr", name)
         if image.is_file() and label.is_file() and not options.overwrite:
             skipped += 1
         else:

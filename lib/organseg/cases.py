@@ -127,6 +127,14 @@ def read_volume(path):
     return voxels, affine
 
 
+def read_affine(path):
+    """The affine of a 3-D file, from its header alone; see `load_case` for errors."""
+    try:
+        return np.array(nibabel.load(path).affine, dtype=np.float64)
+    except (*UNREADABLE, AttributeError):
+        return read_volume(path)[1]  # says what is wrong with it
+
+
 def _compare_positions(path, image, shape):
     """Warn where a NIfTI header states two positions (sform and qform) that differ by more than a voxel."""
     if not isinstance(image, nibabel.Nifti1Pair):

@@ -36,6 +36,16 @@ class CaseFiles:
         return replace(load_case(self.image, self.label, self.annotated, self.name), patient=self.patient)
 
 
+def image_file(folder, part, name):
+    """Where the image of a case lies in a data folder; `part` is 'Tr' or 'Ts'."""
+    return Path(folder) / f"images{part}" / f"{name}_0000.nii.gz"
+
+
+def label_file(folder, part, name):
+    """Where the label of a case lies in a data folder."""
+    return Path(folder) / f"labels{part}" / f"{name}.nii.gz"
+
+
 def find_cases(folder, part="Tr"):
     """The cases of a data folder, sorted by name.
 

@@ -62,6 +62,12 @@ def choose_grid(spacings, spacing=3.0):
     return WorkingGrid((float(spacing),) * 3)
 
 
+def canonical_spacing(affine):
+    """Voxel size (mm) along x, y, z of `to_canonical`, from the affine of the file."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return tuple(float(lengths[axis]) for axis in np.argsort(orientations.io_orientation(affine)[:, 0]))
+
+
 def to_canonical(case):
     """The case with its arrays flipped and transposed to the RAS axes nearest to its own; nothing is resampled."""
     turn = orientations.io_orientation(case.affine)

@@ -15,9 +15,9 @@ from tqdm.auto import tqdm
 
 from organseg import runs
 from organseg.backend import keras
-from organseg.cases import Case, whole_file
+from organseg.cases import Case, read_affine, whole_file
 from organseg.errors import OrgansegError, OrgansegWarning
-from organseg.geometry import WorkingGrid, choose_grid, normalise, to_canonical, to_working
+from organseg.geometry import WorkingGrid, canonical_spacing, choose_grid, normalise, to_working
 from organseg.inference import predict_probabilities
 from organseg.losses import dice_loss
 from organseg.metrics import dice
@@ -65,7 +65,8 @@ def train(
         if profile.spacing:
             grid = WorkingGrid((profile.spacing,) * 3)
         else:
-            grid = choose_grid([to_canonical(_loaded(case)).spacing for case in cases])
+            affines = [case.affine if isinstance(case, Case) else read_affine(case.image) for case in cases]
+            grid = choose_grid([canonical_spacing(affine) for affine in affines])
     settings = runs.describe(
         architecture, grid, profile=asdict(profile), seed=seed,
         trained_on=[case.name for case in cases], held_out=[case.name for case in validation],
