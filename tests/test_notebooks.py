@@ -196,6 +196,18 @@ def test_no_later_cell_needs_a_solution(path):
         defined -= stored
 
 
+def test_new_words_keep_the_outputs_and_new_code_asks_for_a_run(tmp_path):
+    copy = tmp_path / TEXTS[0].name
+    text, outputs = TEXTS[0].read_text(), [cell.outputs for cell in code_cells(TEXTS[0])]
+    shutil.copy(TEXTS[0].with_suffix(".ipynb"), tmp_path)
+    copy.write_text(text.replace("## Summary", "## In short"))
+    assert not tool.is_current(copy)
+    assert tool.keep_outputs(copy) and tool.is_current(copy)
+    assert [cell.outputs for cell in code_cells(copy)] == outputs
+    copy.write_text(text.replace("import organseg", "import organseg  # again"))
+    assert not tool.keep_outputs(copy) and not tool.is_current(copy)
+
+
 def test_student_version_has_no_solution(tmp_path):
     written = tool.student(tmp_path)
     assert [path.name for path in written] == [path.with_suffix(".ipynb").name for path in TEXTS]

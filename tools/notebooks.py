@@ -101,17 +101,24 @@ def _without_measures(cell):
     return re.sub(rf"^{re.escape(MEASURED)}.*$", MEASURED, cell.source, flags=re.MULTILINE)
 
 
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def is_run(notebook):
+    """True where all cells of a notebook have been run and the run was measured."""
+    return all(cell.execution_count for cell in code(notebook)) and "organseg" in notebook.metadata
+
+
 def is_current(path):
     """True where the notebook has the cells of the text, all run and their measures in the head."""
     made = path.with_suffix(".ipynb")
     if not made.exists():
         return False
     notebook = nbformat.read(made, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return (
         same_cells(read_text(path), notebook)
-        and all(cell.execution_count for cell in code)
-        and "organseg" in notebook.metadata
+        and is_run(notebook)
         and measured_line(notebook.metadata["organseg"]) in path.read_text()
     )
 
@@ -198,6 +205,27 @@ def run(path, into=None):
         into.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, into / path.with_suffix(".ipynb").name)
         return measures
+    store(path, notebook, measures)
+    return measures
+
+
+def keep_outputs(path):
+    """Bring new words into a notebook whose code has not changed, without running it; False where it has to run."""
+    made = path.with_suffix(".ipynb")
+    if not made.exists():
+        return False
+    notebook, old = read_text(path), nbformat.read(made, as_version=4)
+    if not is_run(old) or [cell.source for cell in code(notebook)] != [cell.source for cell in code(old)]:
+        return False
+    for new, ran in zip(code(notebook), code(old), strict=True):
+        new.outputs, new.execution_count = ran.outputs, ran.execution_count
+    notebook.metadata["language_info"] = old.metadata["language_info"]
+    store(path, notebook, old.metadata["organseg"])
+    return True
+
+
+def store(path, notebook, measures):
+    """Write a notebook that has run beside its text, and what the run took into the head of both."""
     line = measured_line(measures)
     heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
     if len(heads) != 1 or MEASURED not in heads[0].source:
@@ -207,7 +235,6 @@ def run(path, into=None):
     notebook.metadata["organseg"] = measures
     write_text(path, re.sub(pattern, line, path.read_text()))
     nbformat.write(notebook, path.with_suffix(".ipynb"))
-    return measures
 
 
 def write_text(path, text):
@@ -270,6 +297,9 @@ def main():
                 continue
             if not (arguments.names or arguments.into) and is_current(path):
                 print(f"{path.stem}: up to date")
+                continue
+            if not (arguments.names or arguments.into) and keep_outputs(path):
+                print(f"{path.stem}: new words, the same code: outputs kept")
                 continue
             measures = run(path, arguments.into)
             print(f"{path.stem}: {measures['seconds']} s, {measures['memory_gb']} GB", flush=True)
