@@ -1,18 +1,21 @@
 """The command line on real files: the main job end to end, every awkward file, one-line errors that write nothing."""
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 
 import nibabel
 import numpy as np
 import pytest
 
+import organseg
 from organseg import runs
 from organseg.__main__ import main
-from organseg.cases import read_volume, save_image, save_label
+from organseg.cases import load_case, read_volume, save_image, save_label
 from organseg.folders import write_dataset_json
 from organseg.geometry import WorkingGrid
 
@@ -58,6 +61,23 @@ def fails(arguments, capfd):
     assert stop.value.code == 2
     assert len(lines) == 1 and lines[0].startswith("organseg: ") and "Traceback" not in lines[0]
     return lines[0]
+
+
+def test_training_holds_one_scan_at_a_time_at_its_own_size(tmp_path, monkeypatch):
+    """A scan takes 200 MB and more: of 300 patients only the working grids fit into memory."""
+    data, scans, alive = tmp_path / "data", [], []
+    main(["phantom", str(data), "--cases", "5", "--shape", "32", "32", "32"])
+
+    def load(*arguments):
+        gc.collect()
+        alive.append(sum(scan() is not None for scan in scans))
+        case = load_case(*arguments)
+        scans.append(weakref.ref(case.image))
+        return case
+
+    monkeypatch.setattr(organseg.folders, "load_case", load)
+    main(["train", str(data), "--out", str(tmp_path / "run"), "--profile", "lesson", "--test", "1", "--steps", "1"])
+    assert len(scans) == 5 and max(alive) <= 1
 
 
 def test_from_phantoms_to_a_table(tmp_path, capfd):

@@ -85,10 +85,9 @@ def train(options):
         f"profile {profile.name}: {profile.steps} steps of {profile.batch_size} crops of {profile.crop_size}³ voxels, "
         f"{profile.organ_share:.0%} of them centred on an organ, {len(training)} cases, {len(held_out)} held out"
     )
-    cases = [_load(f) for f in training]
     start_from = load_run(options.start_from) if options.start_from else None
     _, history = run_training(
-        cases, out, profile, [_load(f) for f in held_out], options.seed, options.resume, start_from=start_from
+        _Told.of(training), out, profile, _Told.of(held_out), options.seed, options.resume, start_from=start_from
     )
     last = history[-1]
     print(f"loss {last['loss']:.3f} after {last['step']} steps and {last['seconds']:.0f} s; the run is in {out}")
@@ -111,13 +110,13 @@ def predict(options):
     if str(options.run) == "pretrained":
         print("pretrained: trained on phantoms only, so expect little of it on a patient's scan")
     failed = 0
-    for file in files:
+    for file in _Told.of(files):
         target = out / f"{file.name}.nii.gz"
         if target.is_file() and not options.overwrite:
             print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
             continue
         try:
-            case = _load(file)
+            case = file.load()
             label = segment(run.network, case, run.grid, options.tile_depth, options.margin, options.precision)
         except OrgansegError as error:
             if len(files) == 1:
@@ -212,14 +211,20 @@ def info(options):
     print("\n".join(f"look at  {line}" for line in found) if found else "nothing looks wrong")
 
 
-def _load(file):
-    """Read a case and tell the doubts about it."""
-    from organseg.checks import doubts
+class _Told(organseg.CaseFiles):
+    """Where a case lies; when it is read, the doubts about it are told."""
 
-    case = file.load()
-    for line in doubts(case):
-        warnings.warn(f"{file.name}: {line}", OrgansegWarning, stacklevel=2)
-    return case
+    @classmethod
+    def of(cls, files):
+        return [cls(**vars(file)) for file in files]
+
+    def load(self):
+        from organseg.checks import doubts
+
+        case = super().load()
+        for line in doubts(case):
+            warnings.warn(f"{self.name}: {line}", OrgansegWarning, stacklevel=2)
+        return case
 
 
 def _images_of(path, skip):
