@@ -179,7 +179,7 @@ def unet_by_hand(base_filters, levels=4, classes=8):
 
 
 # %% [markdown]
-# `organseg.unet` builds the same. To compare the two we take two filters instead of the paper's 32 at the start, which
+# `organseg.unet` builds the same. To compare the two we take two filters instead of 32 at the start, which
 # computes in a moment, and give both the same weights. (A little is added to each of them, so that batch
 # normalisation has something to do as well.)
 
@@ -206,8 +206,8 @@ organseg.draw_network(network, input_size=64)
 #
 # ## Nineteen million, by hand
 #
-# The paper says that there are about 19 million parameters; the numbers of filters are in its Fig. 3 {cite}`roth2018`.
-# Let us count. Three rules are enough, for a layer with $c$ channels coming in and $f$ filters:
+# The paper says that there are about 19 million parameters; the numbers of filters are not in its text {cite}`roth2018`.
+# Ours begin with 32 and double from there. Do they come to its 19 million? Let us count. Three rules are enough, for a layer with $c$ channels coming in and $f$ filters:
 #
 # - a 3×3×3 convolution without bias has $27\,c f$ weights, and its batch normalisation $2f$ numbers, scale and shift;
 # - a transposed convolution of 2×2×2 that keeps the number of channels has $8\,c^2$ weights and $c$ biases;
