@@ -29,7 +29,7 @@
 # **You need**: chapters 3 and 5 to 10. Nothing new is taught here; the parts are put together. To run it on patients: a
 # data set from [the page on data](../book/data.md), and a GPU.
 #
-# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
