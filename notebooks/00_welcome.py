@@ -25,6 +25,8 @@
 # **You need**: Python, and arrays in NumPy. No medicine and no neural networks: each term is explained where it first
 # comes.
 #
+# **In class:** 15 minutes, exercises 5 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]

@@ -26,6 +26,8 @@
 #
 # **You need**: Python and NumPy; HU and voxel sizes from [chapter 1](01_ct_and_geometry.ipynb). No Keras.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]

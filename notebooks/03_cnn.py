@@ -27,6 +27,8 @@
 # **You need**: convolution, padding, ReLU and pooling from [chapter 2](02_convolution.ipynb); HU and voxel sizes from
 # [chapter 1](01_ct_and_geometry.ipynb). You need not know Keras: every layer is explained when it first comes.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]

@@ -28,6 +28,8 @@
 # **You need**: softmax and cross-entropy from [chapter 3](03_cnn.ipynb), and a network that answers for every pixel
 # from [chapter 4](04_fcn.ipynb); derivatives, up to the quotient rule.
 #
+# **In class:** 60 minutes, exercises 45 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]

@@ -28,6 +28,8 @@
 # **You need**: receptive fields from [chapter 2](02_convolution.ipynb), batch normalisation from
 # [chapter 3](03_cnn.ipynb), transposed convolutions and skip connections from [chapter 4](04_fcn.ipynb). No GPU.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]

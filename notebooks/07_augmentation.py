@@ -30,6 +30,8 @@
 # [chapter 2](02_convolution.ipynb); Dice and its loss from [chapter 5](05_dice.ipynb); the U-Net from
 # [chapter 6](06_unet.ipynb).
 #
+# **In class:** 75 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]

@@ -30,6 +30,8 @@
 # **You need**: batch normalisation and its moving averages from [chapter 3](03_cnn.ipynb); the Dice loss, and the trap
 # of an organ whose probability is 0 everywhere, from [chapter 5](05_dice.ipynb); the idea of a U-Net.
 #
+# **In class:** 75 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]

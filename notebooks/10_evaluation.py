@@ -29,6 +29,8 @@
 # **You need**: Dice and absent organs from [chapter 5](05_dice.ipynb), voxel sizes and affines from
 # [chapter 1](01_ct_and_geometry.ipynb). That a network finds organs is enough to know about it here.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]

@@ -29,6 +29,8 @@
 # **You need**: chapters 6 to 10. Nothing new is taught here; the parts are put together. To run it on patients: a
 # data set from [the page on data](../book/data.md), and a GPU.
 #
+# **In class:** 45 minutes, exercises 30 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
