@@ -36,7 +36,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test test-colab test-here notebooks pages lab student book pictures address demo data lint format \
+.PHONY: help course test test-colab test-here notebooks pages lab student book slides pictures address demo data lint format \
         figures-check mutants weights lock clean distclean
 
 help: ## list the targets
@@ -78,6 +78,11 @@ book: $(READY) ## build the book from the notebooks' stored outputs (SOLUTIONS=n
 	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/notebooks.py site $(BUILD)/site)
 	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/site,.) --path-output $(BUILD)/book -W --keep-going -q
 	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser)"
+
+slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter (NAMES="02 05": these)
+	@rm -rf $(BUILD)/slides
+	$(PY) tools/slides.py $(BUILD)/slides $(NAMES)
+	@echo "The slides: $(CURDIR)/$(BUILD)/slides/html/index.html (open it in a browser)"
 
 pictures: book ## draw the pictures of the README and of the book's first page
 	$(PY) tools/pictures.py

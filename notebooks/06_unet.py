@@ -572,7 +572,7 @@ print("\n".join(table))
 #
 # Now your own. Set the slider to the memory of your GPU (in a notebook, `!nvidia-smi` shows it).
 
-# %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 152. A dashed line marks a batch of three, a dotted one the paper's 64; at 64, fifteen crops would fit."
+# %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 152. A dashed line marks a batch of three, a dotted one the paper's 64; at 64, fifteen crops would fit." slide="Twice the edge takes about eight times the memory, so far fewer crops fit into 24 GB."
 def draw_what_fits(memory_gb, precision):
     model = half if precision == "half" else network
     edges = np.arange(32, 200, 8)

@@ -260,7 +260,7 @@ print(counts)
 # A step sees three crops, from three patients, each warped by a B-spline, a rotation and a translation of its own
 # ([chapter 7](07_augmentation.ipynb)). A last look at what the network will be shown:
 
-# %% alt="Three crops, each a grey axial slice through the middle with the organs' labels in colour over it. They come from different patients and are turned and shifted differently; beyond the scan there is black."
+# %% alt="Three crops, each a grey axial slice through the middle with the organs' labels in colour over it. They come from different patients and are turned and shifted differently; beyond the scan there is black." slide="What the network sees in one step: crops from different patients, each moved in another way."
 from matplotlib.colors import ListedColormap
 
 sampler = organseg.CropSampler(
@@ -493,7 +493,7 @@ def draw_table(ours, paper, title):
     axes.set_title(title)
 
 
-# %% alt="Table 1 as the paper lays it out: a row per organ and the total, Dice in per cent, with average, standard deviation, minimum, maximum and n of our training scans, and the paper's four columns beside them. Our short training on phantoms is below the paper's in every organ, least in the liver."
+# %% alt="Table 1 as the paper lays it out: a row per organ and the total, Dice in per cent, with average, standard deviation, minimum, maximum and n of our training scans, and the paper's four columns beside them. Our short training on phantoms is below the paper's in every organ, least in the liver." slide="Training patients, ours beside the paper's. What ours are worth is seen in the test."
 draw_table(ours["training"], paper_training, "Table 1, training: Dice (%), ours and the paper's (n = 340)")
 plt.show()
 
@@ -509,7 +509,7 @@ plt.show()
 # How much would other test patients have changed the total? Draw patients with replacement, as in
 # [chapter 10](10_evaluation.ipynb). With three patients the answer is hardly more than a warning.
 
-# %% alt="One horizontal line, the 95 % interval of our mean Dice in the test from the bootstrap over patients, with a dot for our mean, and a second line for the paper, 89.3 with its own dot far to the right."
+# %% alt="One horizontal line, the 95 % interval of our mean Dice in the test from the bootstrap over patients, with a dot for our mean, and a second line for the paper, 89.3 with its own dot far to the right." slide="How much other test patients would have changed the total: with few patients, hardly more than a warning."
 by_scan = scores_test.pivot(index="case", columns="organ", values="dice").dropna(how="all")
 by_patient = by_scan.groupby({file.name: file.patient for file in testing}).mean()
 mean_dice = by_patient.mean(axis=1).to_numpy()
@@ -540,10 +540,10 @@ ranked = by_scan.mean(axis=1).sort_values()
 by_name = {file.name: file for file in testing}
 worst, typical = by_name[ranked.index[0]], by_name[ranked.index[len(ranked) // 2]]
 
-# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, part of the heart is taken for liver, and stray pieces lie where there is no organ."
+# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, part of the heart is taken for liver, and stray pieces lie where there is no organ." slide="A typical test patient: truth on the left, prediction on the right."
 organseg.overlay_figure(*segment(typical))
 
-# %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing."
+# %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing." slide="The worst test patient: large organs are found, small ones are wrong or missing."
 organseg.overlay_figure(*segment(worst))
 
 # %% [markdown]

@@ -260,7 +260,7 @@ def student(folder):
 
 
 def site(folder):
-    """Write what the book is built from, without the solutions and without the pages for instructors, which have them."""
+    """Write what the book is built from, without solutions and without the pages for instructors, which have them."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "_static", folder / "_static")
