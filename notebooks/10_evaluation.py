@@ -514,7 +514,7 @@ assert abs(hu_of_added - hu_of_pancreas.mean()) < 10 < hu_of_pancreas.std()
 # shape and surroundings could. A guess at what might help follows from that: more patients with bowel at this place. No table
 # says as much. Scroll through this patient to see all slices:
 
-# %% slide="The patient whose pancreas was missed by most: see where the network looked for it."
+# %% slide="The patient with the worst pancreas: a band in front of it is called pancreas too."
 organseg.show_volume(pancreas_patient, predictions[number])
 
 # %% [markdown]

@@ -10,6 +10,7 @@ into the speaker's notes (key S). Solutions are not shown.
 import argparse
 import base64
 import re
+import shutil
 import struct
 import sys
 from dataclasses import dataclass, field
@@ -24,16 +25,16 @@ from teaching import read_chapters
 ABOVE, BESIDE = (1160, 440), (700, 580)  # pixels for a figure above its sentence, or with its sentence at the right
 LARGEST = 1.6  # times a figure's own size
 CODE_LINES = 13
-CONFIG = f"""\
+CONFIG = """\
 project = "From pixels to organs"
 extensions = ["myst_parser", "sphinx-mathjax-offline", "sphinx.ext.mathjax", "sphinx_revealjs"]
 myst_enable_extensions = ["amsmath", "dollarmath", "colon_fence"]
-revealjs_static_path = [{str(ROOT / "_static")!r}]
+revealjs_static_path = ["style"]
 revealjs_css_files = ["slides.css"]
 revealjs_style_theme = "white"
 revealjs_script_conf = dict(width=1280, height=720, margin=0, center=False, hash=True, slideNumber="c/t",
                             transition="none", controlsLayout="edges")
-revealjs_script_plugins = [dict(src=f"revealjs/plugin/{{name.lower()}}/{{name.lower()}}.js", name=f"Reveal{{name}}")
+revealjs_script_plugins = [dict(src=f"revealjs/plugin/{name.lower()}/{name.lower()}.js", name=f"Reveal{name}")
                            for name in ("Notes", "Zoom", "Highlight")]
 suppress_warnings = ["myst.header"]
 """
@@ -198,7 +199,8 @@ def main():
     parser.add_argument("names", nargs="*", help="the first figures of a chapter, e.g. 02; none: all")
     arguments = parser.parse_args()
     source, html = arguments.folder / "source", arguments.folder / "html"
-    source.mkdir(parents=True, exist_ok=True)
+    (source / "style").mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).with_suffix(".css"), source / "style")
     (source / "conf.py").write_text(CONFIG)
     made = [c for c in read_chapters().values() if not arguments.names or c.name.startswith(tuple(arguments.names))]
     for chapter in made:
