@@ -116,7 +116,7 @@ def sentences(paragraph, most=230):
 
 
 def slide(heading, body, notes=""):
-    notes = re.sub(r"(?<!\$)\$([^$\n]+)\$(?!\$)", r"`\1`", notes)  # in the notes' window nobody sets formulas
+    notes = re.sub(r"(\$\$?)\s*([^$]+?)\s*\1", r"`\2`", notes)  # in the notes' window nobody sets formulas
     aside = f'<aside class="notes">\n\n{notes}\n\n</aside>' if notes else ""
     return f"## {heading}\n\n{body}\n\n{aside}\n\n"
 
