@@ -280,7 +280,7 @@ def misconceptions(course):
     parts = [MISCONCEPTIONS]
     for one in course.values():
         stored = import_module(f"wrong_answers.chapter_{one.number}")
-        parts.append(f"## {one.link}")
+        parts += [f"## {one.title}", f"Exercises of the chapter {one.link}."]
         for exercise in one.exercises:
             wrong = [entry for entry in stored.WRONG if entry[0] == exercise.number]
             parts += [f"### {exercise.number} {'★' * exercise.stars} {exercise.title}", exercise.text]
@@ -314,7 +314,7 @@ def _item(number, answer, _, *shows):
 
 def _value(answer):
     return str(
-        answer.tolist() if hasattr(answer, "tolist") else answer if not isinstance(answer, str) else repr(answer)
+        answer.round(2).tolist() if hasattr(answer, "tolist") else answer if not isinstance(answer, str) else repr(answer)
     )
 
 

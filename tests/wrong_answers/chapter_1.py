@@ -8,7 +8,7 @@ import numpy as np
 
 
 def truncates(image, affine, place):
-    """Takes `int` for rounding. It cuts towards zero, so half of all places get a neighbour's value."""
+    """Takes `int` for rounding. It cuts off: a place nearer to the next voxel gets the one before."""
     index = (np.linalg.inv(affine) @ [*place, 1])[:3]
     i, j, k = index.astype(int)
     inside = min(i, j, k) >= 0 and all(n < size for n, size in zip((i, j, k), image.shape, strict=True))
