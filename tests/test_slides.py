@@ -9,13 +9,18 @@ import pytest
 
 pytest.importorskip("sphinx_revealjs", reason="needs sphinx-revealjs, which is not among Colab's packages")
 
+import notebooks as tool
 import slides
 import teaching
 
 ROOT = Path(__file__).resolve().parents[1]
-COURSE = list(teaching.read_chapters().values())
+NAMES = [path.stem for path in tool.chapters()]
 WIDTH, HEIGHT = 1280, 720
-each_chapter = pytest.mark.parametrize("chapter", COURSE, ids=lambda chapter: chapter.name)
+
+
+@pytest.fixture(params=tool.chapters(), ids=lambda path: path.stem)
+def chapter(request):
+    return teaching.Chapter(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,6 @@ def figures(chapter):
     return [cell.metadata["mystnb"]["image"]["alt"] for cell in drawn]
 
 
-@each_chapter
 def test_a_deck_has_every_figure_the_head_the_exercises_and_the_summary(chapter, tmp_path):
     text = slides.deck(chapter, tmp_path)
     assert re.findall(r":alt: (.*)", text) == figures(chapter)
@@ -89,7 +93,6 @@ def open_deck(page, decks, name):
     page.evaluate("async () => { await window.MathJax?.startup?.promise }")  # formulas are set
 
 
-@each_chapter
 def test_every_slide_of_a_deck_fits_and_shows_its_figures(chapter, page, decks):
     open_deck(page, decks, chapter.name)
     shown = []
@@ -107,7 +110,7 @@ def test_every_slide_of_a_deck_fits_and_shows_its_figures(chapter, page, decks):
 
 
 def test_a_slide_that_is_too_full_is_noticed(page, decks):
-    open_deck(page, decks, COURSE[0].name)
+    open_deck(page, decks, NAMES[0])
     page.keyboard.press("ArrowRight")
     assert page.evaluate(TOO_LARGE) == []
     page.add_style_tag(content=".reveal { font-size: 120px !important }")
@@ -118,9 +121,9 @@ def test_the_first_page_leads_to_every_deck(page, decks):
     open_deck(page, decks, "index")
     assert page.evaluate(TOO_LARGE) == []
     links = page.locator(".contents a").all()
-    assert [link.get_attribute("href") for link in links] == [f"{chapter.name}.html" for chapter in COURSE]
+    assert [link.get_attribute("href") for link in links] == [f"{name}.html" for name in NAMES]
     links[-1].click()
-    page.wait_for_function("name => location.pathname.endsWith(name)", arg=f"{COURSE[-1].name}.html")
+    page.wait_for_function("name => location.pathname.endsWith(name)", arg=f"{NAMES[-1]}.html")
     assert page.wrong == []
 
 

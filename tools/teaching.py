@@ -313,9 +313,7 @@ def _item(number, answer, _, *shows):
 
 
 def _value(answer):
-    return str(
-        answer.round(2).tolist() if hasattr(answer, "tolist") else answer if not isinstance(answer, str) else repr(answer)
-    )
+    return repr(answer.round(2).tolist() if hasattr(answer, "tolist") else answer)
 
 
 def _code(module, names):
