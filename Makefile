@@ -37,7 +37,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help course test test-colab test-here notebooks pages lab student book slides pictures address demo data lint format \
-        figures-check mutants weights lock clean distclean
+        figures-check mutants weights gallery lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -119,6 +119,9 @@ mutants: $(READY) ## plant errors in the library and see that the tests find the
 weights: $(READY) ## train the weights that come with the library
 	$(PY) benchmarks/train_weights.py
 	$(PY) benchmarks/train_body_level.py
+
+gallery: $(READY) ## train the broken networks of chapter 12's failure gallery
+	$(PY) benchmarks/broken_runs.py
 
 lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upgrade: the newest)
 	@$(FIND_PYTHON); test -x $(VENV_LOCK)/bin/uv || \
