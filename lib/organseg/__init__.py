@@ -2,7 +2,8 @@
 
 The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
 `augmentation`, `networks`, `losses`, `training`, `preflight`, `inference`, `postprocessing`, `metrics`; and the
-tools to see with: `viewing`, `scroller`, `rendering`, `widgets`, `diagrams`, `costs`. The names below are the public ones.
+tools to see with: `viewing`, `scroller`, `rendering`, `widgets`, `diagrams`, `costs`. The names below are the public
+ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """

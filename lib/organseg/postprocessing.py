@@ -26,7 +26,9 @@ def keep_largest(labels, organs=ORGAN_IDS, connectivity=3):
     """
     labels = np.asarray(labels)
     if connectivity not in (1, 2, 3):
-        raise OrgansegError(f"found connectivity {connectivity!r}; expected 1, 2 or 3 (faces, edges, corners); choose one")
+        raise OrgansegError(
+            f"found connectivity {connectivity!r}; expected 1, 2 or 3 (faces, edges, corners); choose one"
+        )
     touching = ndimage.generate_binary_structure(3, connectivity)
     kept = labels.copy()
     for organ in organs:
