@@ -270,6 +270,30 @@ MUTANTS = (
         'errors="ignore").mean()', 'errors="ignore").median()',
         chapter="11_whole_paper",
     ),
+    Mutant(
+        "the smallest piece kept", "postprocessing.py",
+        "sizes.argmax()", "sizes.argmin()",
+        "test_postprocessing.py::test_the_larger_of_two_pieces_stays_and_the_other_becomes_background",
+        chapter="12_beyond",
+    ),
+    Mutant(
+        "pieces joined by faces only", "postprocessing.py",
+        "generate_binary_structure(3, connectivity)", "generate_binary_structure(3, 1)",
+        "test_postprocessing.py::test_connectivity_says_which_neighbours_belong_together",
+        chapter="12_beyond",
+    ),
+    Mutant(
+        "pieces of all organs together", "postprocessing.py",
+        "ndimage.label(labels == organ, touching)", "ndimage.label(labels > 0, touching)",
+        "test_postprocessing.py::test_only_the_organs_asked_for_are_treated",
+        chapter="12_beyond",
+    ),
+    Mutant(
+        "another organ filled as a hole", "postprocessing.py",
+        "& (filled == 0)", "& (filled != organ)",
+        "test_postprocessing.py::test_a_hole_is_filled_and_another_organ_inside_stays",
+        chapter="12_beyond",
+    ),
 )  # fmt: skip
 
 

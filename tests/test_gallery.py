@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from organseg.exercises.chapter_12 import CAUSES
-from organseg.gallery import GALLERY, GalleryRun, draw_run, gallery_run
+from organseg.gallery import GALLERY, GalleryRun, draw_gallery_run, gallery_run
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 LETTERS = {cause: letter for letter, cause in CAUSES.items()}
@@ -107,7 +107,7 @@ def test_only_the_two_label_errors_show_in_what_was_given():
 @pytest.mark.parametrize("name", ["sound", *CAUSES])
 def test_a_run_is_drawn_with_its_curves_and_pictures(name):
     run = gallery_run(name)
-    figure = draw_run(run, f"run {name}")
+    figure = draw_gallery_run(run, f"run {name}")
     panels = [panel for part in figure.subfigs for panel in part.axes]
     assert [len(panel.lines) for panel in panels[:2]] == [2, 2] and [len(p.images) for p in panels[2:]] == [2, 2, 2]
     np.testing.assert_array_equal(panels[0].lines[1].get_ydata(), run.validation_loss)

@@ -1,8 +1,9 @@
 """organseg: from CNNs to the 3D U-Net of Roth et al. 2018 for multi-organ CT segmentation.
 
 The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
-`augmentation`, `networks`, `losses`, `training`, `preflight`, `inference`, `metrics`; and the tools to see with:
-`viewing`, `scroller`, `rendering`, `widgets`, `diagrams`, `costs`. The names below are the public ones.
+`augmentation`, `networks`, `losses`, `training`, `preflight`, `inference`, `postprocessing`, `metrics`; and the
+tools to see with: `viewing`, `scroller`, `rendering`, `widgets`, `diagrams`, `costs`, `gallery`. The names below are
+the public ones.
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
 """
@@ -34,12 +35,14 @@ _ROOMS = {
     "training": ("train",),
     "preflight": ("Pace", "check_machine"),
     "inference": ("predict", "predict_probabilities"),
+    "postprocessing": ("fill_holes", "keep_largest"),
     "metrics": ("dice", "organ_table", "score_case", "surface_distances"),
     "viewing": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),
     "scroller": ("show_volume",),
     "rendering": ("organ_meshes", "render"),
     "widgets": ("explore",),
     "diagrams": ("draw_network",),
+    "gallery": ("GalleryRun", "draw_gallery_run", "gallery_run"),
     "costs": ("LayerCost", "crops_that_fit", "layer_costs", "training_bytes", "training_flops"),
 }  # fmt: skip
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

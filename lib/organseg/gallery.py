@@ -58,7 +58,7 @@ def gallery_run(name):
     return GalleryRun(**{key: value if value.ndim else float(value) for key, value in values.items()})
 
 
-def draw_run(run, title=""):
+def draw_gallery_run(run, title=""):
     """The curves and the picture of a run; returns a matplotlib Figure."""
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
