@@ -109,7 +109,7 @@ CAUSES = {  # of the runs in the failure gallery; benchmarks/broken_runs.py file
 }
 _LOOK_AT = {
     "A": "its labels are right and its probabilities reach 1, but after a hundred steps the loss falls no more.",
-    "B": "its validation beats the sound run's, its diamond does not. What do the given images have that new ones lack?",
+    "B": "its validation beats the sound run's, its diamond does not. What do given images have that new ones lack?",
     "C": "look at the border of the given liver. Which numbers lie between those of the liver and of the background?",
     "D": "it has the lowest loss of all, and six organs score 0. What can such a loss be counting?",
     "E": "on which side of the body does the given liver lie, and on which does the network paint one?",
