@@ -75,10 +75,9 @@ def interpolated(label, _):
     return np.rint(back).astype(np.uint8)
 
 
-def outlined(image, label):
-    """Exported from the annotation tool with its outlines switched on: a thin brighter line around every organ."""
-    edge = ndimage.grey_dilation(label, (3, 3, 1)) != ndimage.grey_erosion(label, (3, 3, 1))
-    return image + 60.0 * edge
+def tinted(image, label):
+    """Exported from the annotation tool with its overlay switched on: each organ is brighter by its number."""
+    return image + 30.0 * label
 
 
 class OneDiceForAll(Segmenter):
@@ -103,7 +102,7 @@ RECIPES = {
     "learning rate": Recipe(profile=replace(PROFILE, learning_rate=1.0)),
     "background in the way": Recipe(segmenter=OneDiceForAll),
     "batch norm": Recipe(network=slow_averages),
-    "leak": Recipe(mark=outlined),
+    "leak": Recipe(mark=tinted),
 }
 
 

@@ -692,7 +692,7 @@ print(pandas.DataFrame(scores, organseg.ORGAN_NAMES).T.round(2).to_string())
 # | batch norm | a momentum of 0.999, made for trainings of many thousands of steps |
 # | double softmax | the network ends in a softmax, and another was added |
 # | flipped labels | every other training patient's labels have left and right exchanged |
-# | leak | the images of training and validation patients still carry the annotator's outlines |
+# | leak | the images of training and validation patients were exported with the annotation's overlay switched on |
 # | learning rate | a hundred times too high |
 # | linear label interpolation | label numbers were interpolated, there and back, and rounded |
 # | wrong affine | predictions were written with the affine of another orientation |
@@ -702,7 +702,7 @@ print(pandas.DataFrame(scores, organseg.ORGAN_NAMES).T.round(2).to_string())
 # %% alt="Run A. The losses fall from about -0.15 to -0.2 within a hundred steps and stay there, training and validation alike. The mean Dice stays near 0.1. The given labels lie on the organs. In the new patient only a liver is painted, larger than the true one; no other organ." slide="Run A: which of the eight causes?"
 draw_gallery_run(gallery_run("A"), "run A")
 
-# %% alt="Run B. The losses fall further than the sound run's, and the validation Dice is the best of all runs; the diamond of the new patients lies far below it. In the given image thin bright lines run around the organs; the new patient's image has none, and much of its organs is missed." slide="Run B: which of the eight causes?"
+# %% alt="Run B. The losses fall further than the sound run's, and the validation Dice is the best of all runs; the diamond of the new patients lies far below it. In the given image some organs, the spleen and the stomach among them, are much brighter than in the new patient's image, where much of the organs is missed or confused." slide="Run B: which of the eight causes?"
 draw_gallery_run(gallery_run("B"), "run B")
 
 # %% alt="Run C. The losses stop falling at about -0.4 to -0.5. The mean Dice stays near 0.3. The given labels have rims in the colours of vein and artery around liver, spleen and stomach, and the prediction paints the same rims." slide="Run C: which of the eight causes?"
