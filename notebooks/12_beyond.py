@@ -647,7 +647,8 @@ print(for_monai)
 #
 # A script, `benchmarks/broken_runs.py`, trained them: each on 16 phantoms, validated on 4 others, and in
 # the end scored on six that nobody had touched, on their files' own grids. All have the same small network and 400 steps.
-# Nothing is trained here; what the trainings left behind is stored. First a sound one, to know what that looks like:
+# Nothing is trained here; what the trainings left behind is stored. First a sound one, to know what that looks like. (Sound
+# does not mean finished: in so few steps the gallbladder, a few dozen voxels, is not found.)
 
 # %% alt="The sound run. Above, at the left: the losses of training crops and validation patients fall together from about -0.1 to about -0.65 and -0.7. At the right: the mean Dice of the validation patients rises to about 0.7, and a diamond for the new patients lies at the same height. Below: the labels given in training lie on the organs; the prediction for a new patient looks like the truth." slide="A sound run: both losses fall together, new patients score as the validation patients do, and labels lie where the organs are."
 from organseg.gallery import draw_gallery_run, gallery_run
@@ -660,9 +661,11 @@ draw_gallery_run(sound, "the sound run")
 #
 # 1. **Does the training loss fall, and how far?** The best Dice loss is $-1$.
 # 2. **Does the validation follow?** The two need not be equal: crops are one thing, whole scans another
-#    ([chapter 8](08_training.ipynb)).
+#    ([chapter 8](08_training.ipynb)). The orange line is the Dice loss of this course in all runs, the grey one whatever the
+#    run was trained on.
 # 3. **Do new patients, on their own files, score as the validation patients do?** That is the diamond.
-# 4. **What was the network given, and where is its answer wrong?** Look at the three pictures.
+# 4. **What was the network given, and where is its answer wrong?** Look at the four pictures: a training patient's image
+#    and labels as the network was given them, then a new patient with the truth, and with the labels in the file written.
 #
 # Four numbers help where the pictures do not. `batch` and `average` are the mean Dice of crops of new patients: once
 # with batch normalisation as in training, by the batch's own statistics, and once as at inference, by its moving
@@ -705,19 +708,19 @@ print(pandas.DataFrame(scores, organseg.ORGAN_NAMES).T.round(2).to_string())
 # %% alt="Run A. The losses fall from about -0.15 to -0.2 within a hundred steps and stay there, training and validation alike. The mean Dice stays near 0.1. The given labels lie on the organs. In the new patient only a liver is painted, larger than the true one; no other organ." slide="Run A: which of the eight causes?"
 draw_gallery_run(gallery_run("A"), "run A")
 
-# %% alt="Run B. The losses fall further than the sound run's, and the validation Dice is the best of all runs; the diamond of the new patients lies far below it. In the given image some organs, the spleen and the stomach among them, are much brighter than in the new patient's image, where much of the organs is missed or confused." slide="Run B: which of the eight causes?"
+# %% alt="Run B. The losses fall further than the sound run's, and the validation Dice is the best of all runs; the diamond of the new patients lies far below it. In the given image the spleen, the stomach and the pancreas are much brighter than liver and kidneys; in the new patient's image they are not, and of its organs little more than the aorta is painted." slide="Run B: which of the eight causes?"
 draw_gallery_run(gallery_run("B"), "run B")
 
 # %% alt="Run C. The losses stop falling at about -0.4 to -0.5. The mean Dice stays near 0.3. The given labels have rims in the colours of vein and artery around liver, spleen and stomach, and the prediction paints the same rims." slide="Run C: which of the eight causes?"
 draw_gallery_run(gallery_run("C"), "run C")
 
-# %% alt="Run D. The losses lie near -1 from the first steps on. The mean Dice stays near 0.1. The given labels lie on the organs. In the new patient only the liver is painted, about right; no other organ." slide="Run D: which of the eight causes?"
+# %% alt="Run D. The training loss falls to about -0.95 within a hundred steps; the validation loss stays near -0.25 and the mean Dice near 0.1. The given labels lie on the organs. In the new patient only the liver is painted, about right; no other organ." slide="Run D: which of the eight causes?"
 draw_gallery_run(gallery_run("D"), "run D")
 
-# %% alt="Run E. The training loss falls slowly to about -0.4; the validation loss is better, -0.6. The mean Dice reaches about 0.5. In the given patient the liver's label lies on the left side of the body, where the spleen is to be seen, and the spleen's on the right. In the new patient the side of the liver is painted half as liver and half as spleen." slide="Run E: which of the eight causes?"
+# %% alt="Run E. The training loss falls slowly to about -0.4; the validation loss is better, -0.6. The mean Dice reaches about 0.5. In the given patient the liver's label lies on the left side of the body, where the spleen is to be seen, and the spleen's on the right. In the new patient the true liver is painted as liver in front and as spleen behind." slide="Run E: which of the eight causes?"
 draw_gallery_run(gallery_run("E"), "run E")
 
-# %% alt="Run F. The training loss falls as in the sound run, to about -0.65; the validation loss stays near zero. The mean Dice of validation and new patients stays near zero. The given labels lie on the organs; what is painted in the new patient has nothing to do with its organs." slide="Run F: which of the eight causes?"
+# %% alt="Run F. The training loss falls as in the sound run, to about -0.65; the validation loss stays near zero. The mean Dice of validation and new patients stays near zero. The given labels lie on the organs; in the new patient nearly everything is painted, the air outside the body too, in shapes that have nothing to do with its organs." slide="Run F: which of the eight causes?"
 draw_gallery_run(gallery_run("F"), "run F")
 
 # %% alt="Run G. Losses and validation Dice are like the sound run's; the diamond of the new patients lies at zero. The given labels lie on the organs. In the new patient organs of the right shapes are painted, all in the wrong place: turned by half a circle, the liver at the back on the left." slide="Run G: which of the eight causes?"

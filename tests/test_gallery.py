@@ -79,9 +79,9 @@ def test_the_flipped_labels_lie_on_the_other_side():
 def test_with_slow_averages_the_network_fails_only_at_inference():
     run = RUNS["batch norm"]
     np.testing.assert_allclose(run.loss, SOUND.loss, atol=0.02)  # momentum plays no part in a training step
-    assert run.crops_by_batch - run.crops_by_average > 0.15
+    assert run.crops_by_batch - run.crops_by_average > 0.4
     others = [other for cause, other in RUNS.items() if cause != "batch norm"]
-    assert max(other.crops_by_batch - other.crops_by_average for other in others) < 0.1
+    assert max(other.crops_by_batch - other.crops_by_average for other in others) < 0.15
 
 
 def test_a_wrong_affine_leaves_the_training_sound_and_no_organ_in_its_place():
@@ -109,7 +109,7 @@ def test_a_run_is_drawn_with_its_curves_and_pictures(name):
     run = gallery_run(name)
     figure = draw_gallery_run(run, f"run {name}")
     panels = [panel for part in figure.subfigs for panel in part.axes]
-    assert [len(panel.lines) for panel in panels[:2]] == [2, 2] and [len(p.images) for p in panels[2:]] == [2, 2, 2]
+    assert [len(panel.lines) for panel in panels[:2]] == [2, 2] and [len(p.images) for p in panels[2:]] == [1, 2, 2, 2]
     np.testing.assert_array_equal(panels[0].lines[1].get_ydata(), run.validation_loss)
     for field in vars(run):
         assert np.isfinite(np.asarray(getattr(run, field), dtype=float)).all() or field == "new_dice"

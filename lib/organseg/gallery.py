@@ -63,7 +63,7 @@ def draw_gallery_run(run, title=""):
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.5, 5), layout="constrained")
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
     figure.suptitle(title)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1))
     losses, scores = above.subplots(1, 2)
@@ -76,16 +76,18 @@ def draw_gallery_run(run, title=""):
     scores.set(xlabel="step", title="mean Dice over the organs", ylim=(-0.02, 1))
     scores.legend(fontsize=8, loc="upper left")
     colours = ListedColormap([organ.colour for organ in ORGANS])
-    panels = below.subplots(1, 3)
+    panels = below.subplots(1, 4)
     shown = {
-        "a training patient, as given": (run.given_image, run.given_label),
-        "a new patient, the truth": (run.new_image, run.new_label),
-        "the same, as written to its file": (run.new_image, run.prediction),
+        "training image, as given": (run.given_image, None),
+        "its labels, as given": (run.given_image, run.given_label),
+        "new patient, truth": (run.new_image, run.new_label),
+        "new patient, file written": (run.new_image, run.prediction),
     }
     for panel, (name, (image, label)) in zip(panels, shown.items(), strict=True):
         panel.imshow(image[::-1, ::-1].T, cmap="gray", vmin=0, vmax=255)
-        coloured = np.ma.masked_equal(label[::-1, ::-1].T, 0)
-        panel.imshow(coloured, cmap=colours, vmin=1, vmax=7, alpha=0.6, interpolation="nearest")
+        if label is not None:
+            coloured = np.ma.masked_equal(label[::-1, ::-1].T, 0)
+            panel.imshow(coloured, cmap=colours, vmin=1, vmax=7, alpha=0.6, interpolation="nearest")
         panel.set_title(name, fontsize=10)
         panel.set(xlim=(5.5, 57.5), ylim=(53.5, 9.5))  # the body; the rest is air
         panel.set_axis_off()
