@@ -454,7 +454,7 @@ z = int(wrong.sum(axis=(0, 1)).argmax())
 figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 panels[0].imshow(wrong[::-1, ::-1, z].T, cmap="gray_r")
 shown = panels[1].imshow(disagree[::-1, ::-1, z].T, cmap="magma", vmax=3)
-figure.colorbar(shown, label="views that disagree", ticks=range(4))
+figure.colorbar(shown, label="views that disagree", ticks=range(4), extend="max")
 for panel, title in zip(panels, ("wrong voxels", "where the views disagree"), strict=True):
     panel.set(title=title, xticks=[], yticks=[])
 plt.show()
