@@ -456,7 +456,7 @@ z = int(wrong.sum(axis=(0, 1)).argmax())
 figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 panels[0].imshow(wrong[::-1, ::-1, z].T, cmap="gray_r")
 shown = panels[1].imshow(disagree[::-1, ::-1, z].T, cmap="magma", vmax=3)
-figure.colorbar(shown, label="views that disagree", ticks=range(4))
+figure.colorbar(shown, label="views that disagree", ticks=range(4), extend="max")
 for panel, title in zip(panels, ("wrong voxels", "where the views disagree"), strict=True):
     panel.set(title=title, xticks=[], yticks=[])
 plt.show()
@@ -645,7 +645,7 @@ print(for_monai)
 # Nearly all of the time that goes into a training goes into finding out why it does not work. Eight trainings wait here,
 # and each has one error that people make. You are the doctor.
 #
-# A script, `benchmarks/broken_runs.py`, trained them: each on 16 phantoms, validated on 4 others, and in
+# A script, `benchmarks/broken_runs.py`, trained them: each on sixteen phantoms, validated on four others, and in
 # the end scored on six that nobody had touched, on their files' own grids. All have the same small network and 400 steps.
 # Nothing is trained here; what the trainings left behind is stored. First a sound one, to know what that looks like. (Sound
 # does not mean finished: in so few steps the gallbladder, a few dozen voxels, is not found.)
@@ -654,6 +654,7 @@ print(for_monai)
 from organseg.gallery import draw_gallery_run, gallery_run
 
 sound = gallery_run("sound")
+assert sound.steps[-1] == 400
 draw_gallery_run(sound, "the sound run")
 
 # %% [markdown]
@@ -695,7 +696,7 @@ print(pandas.DataFrame(scores, organseg.ORGAN_NAMES).T.round(2).to_string())
 # | cause | what was done |
 # |---|---|
 # | background in the way | one Dice over all classes at once, instead of the mean of one Dice per class |
-# | batch norm | a momentum of 0.999, made for trainings of many thousands of steps |
+# | batch norm | a momentum made for trainings of many thousands of steps |
 # | double softmax | the network ends in a softmax, and another was added |
 # | flipped labels | every other training patient's labels have left and right exchanged |
 # | leak | the images of training and validation patients were exported with the annotation's overlay switched on |

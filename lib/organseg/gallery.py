@@ -63,7 +63,7 @@ def draw_gallery_run(run, title=""):
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    figure = Figure(figsize=(8.2, 4.2), layout="constrained")
     figure.suptitle(title)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1))
     losses, scores = above.subplots(1, 2)
