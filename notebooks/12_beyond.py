@@ -180,7 +180,7 @@ right_share = np.mean(patient.label[gone] == 7)
 dice_before, dice_after = (organseg.dice(patient.label == 7, mask) for mask in (found, kept))
 assert 0.15 < right_share < 0.4 and 0 < dice_after - dice_before < 0.05
 
-# %% alt="The pancreas from the front. A black outline shows the truth, a long band. The network's prediction fills most of it in two parts with a gap between them; the larger is coloured yellow, for kept, and the smaller one, at the far end of the band, is coloured red, for thrown away."
+# %% alt="The pancreas from the front. A black outline shows the truth, a long band. The prediction has two parts with a gap between them: a yellow one, kept, fills the thick end of the band; a red one, thrown away, lies along the far end, half of it outside the outline."
 figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
 from_front = [mask.any(axis=1)[::-1].T for mask in (patient.label == 7, kept, gone)]
 picture = np.ones((*from_front[0].shape, 3))
