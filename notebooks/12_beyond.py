@@ -31,7 +31,7 @@
 #
 # **In class:** 75 minutes, exercises 45 minutes (our estimate).
 #
-# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -248,14 +248,15 @@ for title, labels in {"4 mm": [case.label for case in validation + test], "8 mm"
 # %%
 test_dice_change, test_distance_change = mean_change(test)
 pancreas = organseg.ORGAN_NAMES.index("pancreas")
-assert distance_change[pancreas] > 3 and test_distance_change[pancreas] < -2
+assert distance_change[pancreas] > 3 and test_distance_change[pancreas] < -2 and dice_change[pancreas] > 0
 assert np.all(test_dice_change > -0.001)
 
 # %% [markdown]
 # The opposite: there the distance of the pancreas falls. One patient of six had decided. So six patients are too few for this
 # decision, and [chapter 10](10_evaluation.ipynb) has the tool that says so, the bootstrap. With few patients the
-# careful choice is to leave an organ alone unless the rule helps clearly. nnU-Net {cite}`isensee2021` decides like this:
-# on the validation patients of a cross-validation, and only if no organ gets worse.
+# careful choice is to leave an organ alone unless the rule helps clearly. nnU-Net {cite}`isensee2021` decides in a
+# cross-validation, class by class: the rule is taken where the mean Dice rises. On our six patients that would have let
+# the pancreas in, because its Dice rises a little while its distance grows. Which measure decides is a choice, too.
 #
 # ### Holes
 #
@@ -816,6 +817,8 @@ check("12.3", answer)
 # - Views at prediction must be views of the training. The mirror ruins our network; small shifts and turns change little,
 #   and show where the network is unsure.
 # - Coarse to fine saves most of the voxels. What the box cuts off is lost, so the margin is chosen for the worst patient.
+# - A broken training is diagnosed by asking in order: does the training learn, does the validation follow, do new patients
+#   on their own files score alike, and what was the network given?
 # - nnU-Net is a recipe of many small decisions around the same U-Net, and MONAI the parts for it; both read our data folder.
 #
 # ## References
