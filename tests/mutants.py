@@ -294,6 +294,12 @@ MUTANTS = (
         "test_postprocessing.py::test_a_hole_is_filled_and_another_organ_inside_stays",
         chapter="12_beyond",
     ),
+    Mutant(
+        "a failure filed under another letter", "exercises/chapter_12.py",
+        '"F": "batch norm",', '"F": "leak",',
+        "test_gallery.py::test_with_slow_averages_the_network_fails_only_at_inference",
+        chapter="12_beyond",
+    ),
 )  # fmt: skip
 
 

@@ -138,7 +138,7 @@ WRONG = [
     (
         "12.3",
         RIGHT | {"B": "batch norm", "F": "leak"},
-        "the given images have",
+        "do given images have",
         "Takes a good validation beside bad new patients for a fault of the network, not of the data.",
     ),
     (
