@@ -62,7 +62,7 @@ def organ_dice(cases, predictions):
 
 def told(scores):
     return (
-        f"mean {np.nanmean(scores):.3f} ("
+        f"{np.nanmean(scores):.3f} on average ("
         + ", ".join(f"{o.name} {s:.2f}" for o, s in zip(ORGANS, scores, strict=True))
         + ")"
     )

@@ -35,8 +35,8 @@ BADGES = {  # what a row may say, and its colour
     "holds in part": "success-line",
     "fails": "danger",
     "not checked": "warning",
-    "not reproduced": "secondary-line",
-    "told": "secondary-line",
+    "not reproduced": "primary-line",
+    "told": "primary-line",
 }
 NOT_MEASURED = "(not measured yet)"
 
@@ -169,7 +169,7 @@ No row says of itself that it holds. A program works it out from what is on reco
   made its test fail, and each measurement that it needs reached its mark.
 - {{bdg-success-line}}`holds in part`: the same, and the row says what cannot be reproduced here.
 - {{bdg-danger}}`fails` or {{bdg-warning}}`not checked`: one of these went wrong, or is not on record.
-- {{bdg-secondary-line}}`told`: there is nothing that a program could check.
+- {{bdg-primary-line}}`told`: there is nothing that a program could check.
 
 `make test` runs the tests and compares them with the record. `make mutants` plants the errors, and `make figures-check`
 repeats the measurements. There are {rows} rows: {told}.
@@ -189,22 +189,23 @@ def section(fact, known):
     lines.append(f"- **Taught in** {', '.join(map(chapter_link, fact.chapters))}")
     if fact.library:
         lines.append(f"- **Done by** {', '.join(map(library_link, fact.library))}")
-    by_test = {}
-    for behaviour in fact.breaks:
-        by_test.setdefault(test_of(behaviour), []).append(behaviour)
-    for test, behaviours in by_test.items():
-        outcome = known.tests.get(test, "not on record")
-        lines.append(f"- **Tested by** `{test.removeprefix('tests/')}`: {outcome}. Planted errors:")
-        lines += [f"  - {behaviour}: {TRIED[known.caught.get(behaviour)]}" for behaviour in behaviours]
     if fact.measured:
         lines.append(f"- **Measured here**: {filled(fact, known)}")
     for title, text in (("We depart", fact.deviates), ("Not reproduced here", fact.cannot), ("Not tested", fact.told)):
         if text:
             lines.append(f"- **{title}**: {text}")
+    if fact.breaks:
+        lines.append("- **Broken on purpose**, and the test that notices:")
+        lines += [f"  - {behaviour}: {noticed(behaviour, known)}" for behaviour in fact.breaks]
     return "\n".join([*lines, ""])
 
 
-TRIED = {True: "caught", False: "not caught", None: "not tried yet"}
+def noticed(behaviour, known):
+    """Whether a planted error was caught, and by which test; and what else is on record of this test."""
+    test = test_of(behaviour)
+    name, outcome = test.removeprefix("tests/"), known.tests.get(test, "not on record")
+    words = {True: "caught by", False: "**not caught** by", None: "not tried yet with"}[known.caught.get(behaviour)]
+    return f"{words} `{name}`" + ("" if outcome == "passed" else f" (without the error: {outcome})")
 
 
 def filled(fact, known):
@@ -249,8 +250,9 @@ def short_chapters(fact):
 
 
 def library_link(name):
-    """A name of the library, which leads to its place in the reference."""
-    return f"{{py:obj}}`{name} <organseg.{organseg._ROOM_OF[name]}.{name}>`"
+    """A name of the library, which leads to its place in the reference; a constant's is its module's."""
+    module = f"organseg.{organseg._ROOM_OF[name]}"
+    return f"{{py:obj}}`{name} <{module if name.isupper() else f'{module}.{name}'}>`"
 
 
 # What is on record
