@@ -202,6 +202,20 @@ def training_memory():
     check("19 M, one training step of 64³: memory as counted, within a fifth", both, abs(measured / counted - 1) < 0.2)
 
 
+PACE = """
+from organseg.preflight import check_machine
+pace = check_machine("paper", 60)
+print(pace.seconds_per_step, pace.hours() / 24)
+"""
+
+
+def paper_pace():
+    """Steps of the profile `paper`, three crops of 64³ each, and the days that 50,000 would take."""
+    done = subprocess.run([sys.executable, "-c", PACE], capture_output=True, text=True, check=True)
+    seconds, days = map(float, done.stdout.split())
+    check("profile paper: a step at most 60 s", f"{seconds:.0f} s, {days:.0f} days for 50,000 steps", seconds <= 60)
+
+
 def long_scan():
     """The same on 128×128×640: the memory budget is kept."""
     for precision in ("float32", "mixed_bfloat16"):
@@ -438,6 +452,7 @@ MEASUREMENTS = (
     pretrained,
     full_size,
     training_memory,
+    paper_pace,
     long_scan,
     real_ct,
     prepared_data,

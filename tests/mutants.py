@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "down-sampling by 2", "geometry.py",
         "(4 * np.median(spacings, axis=0)).tolist()), factor=4)",
-        "(4 * np.median(spacings, axis=0)).tolist()), factor=2)",
+        "(2 * np.median(spacings, axis=0)).tolist()), factor=2)",
         "test_paper.py::test_slices_of_512_pixels_become_128_and_a_quarter_of_the_slices_stays",
     ),
     Mutant(
