@@ -12,6 +12,7 @@ SEED    ?= 1
 NAME    ?= totalsegmentator-small
 OUT     ?= data/$(NAME)
 LOCK_OPTIONS ?=
+SOLUTIONS ?= yes
 
 # The tests whose subject computes with Keras: they run once more under JAX.
 TESTS_OF_BACKEND := tests/test_networks.py tests/test_losses.py tests/test_augmentation.py \
@@ -35,7 +36,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test test-colab test-here notebooks lab student book pictures address demo data lint format \
+.PHONY: help course test test-colab test-here notebooks pages lab student book slides pictures address demo data lint format \
         figures-check mutants ledger weights lock clean distclean
 
 help: ## list the targets
@@ -62,6 +63,10 @@ test-here: ## run every notebook with the Python at hand, e.g. inside Colab's im
 
 notebooks: $(READY) ## make and run the notebooks that changed (NAMES="02 05": these)
 	$(PY) tools/notebooks.py run $(NAMES)
+	$(PY) tools/teaching.py
+
+pages: $(READY) ## make the pages for instructors from the chapters' heads, exercises and book/schedule.toml
+	$(PY) tools/teaching.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
@@ -69,10 +74,16 @@ lab: $(READY) ## open the notebooks in JupyterLab
 student: $(READY) ## write the notebooks without solutions into build/student, and run each of them
 	$(PY) tools/notebooks.py student $(BUILD)/student
 
-book: $(READY) ## build the book from the notebooks' stored outputs
+book: $(READY) ## build the book from the notebooks' stored outputs (SOLUTIONS=no: for students, without solutions)
 	@rm -rf $(BUILD)/book
-	$(VENV)/bin/jupyter-book build . --path-output $(BUILD)/book -W --keep-going -q
+	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/notebooks.py site $(BUILD)/site)
+	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/site,.) --path-output $(BUILD)/book -W --keep-going -q
 	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser)"
+
+slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter (NAMES="02 05": these)
+	@rm -rf $(BUILD)/slides
+	$(PY) tools/slides.py $(BUILD)/slides $(NAMES)
+	@echo "The slides: $(CURDIR)/$(BUILD)/slides/html/index.html (open it in a browser)"
 
 pictures: book ## draw the pictures of the README and of the book's first page
 	$(PY) tools/pictures.py

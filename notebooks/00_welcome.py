@@ -25,6 +25,8 @@
 # **You need**: Python, and arrays in NumPy. No medicine and no neural networks: each term is explained where it first
 # comes.
 #
+# **In class:** 15 minutes, exercises 5 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -141,7 +143,7 @@ def draw_stack(axes, volume, heights):
 without_organs = replace(case, label=None)
 questions = {"CNN": [82], "FCN": [82], "3D U-Net": [66, 74, 82]}
 
-# %% alt="Three rows. CNN: one axial slice, and as answer the words upper abdomen. FCN: the same slice, and as answer the slice with its organs in colour. 3D U-Net: a stack of three slices, and as answer the stack with its organs in colour."
+# %% alt="Three rows. CNN: one axial slice, and as answer the words upper abdomen. FCN: the same slice, and as answer the slice with its organs in colour. 3D U-Net: a stack of three slices, and as answer the stack with its organs in colour." slide="A CNN answers with a word, an FCN with a slice, a 3D U-Net with a volume."
 figure, rows = plt.subplots(3, 2, figsize=(4.6, 6.4), layout="constrained")
 for (name, heights), (question, answer) in zip(questions.items(), rows):
     draw_stack(question, without_organs, heights)

@@ -27,6 +27,8 @@
 #
 # **You need**: Python, NumPy arrays and a little matrix multiplication.
 #
+# **In class:** 45 minutes, exercises 30 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]

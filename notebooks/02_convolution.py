@@ -26,6 +26,8 @@
 #
 # **You need**: Python and NumPy; HU and voxel sizes from [chapter 1](01_ct_and_geometry.ipynb). No Keras.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -179,7 +181,7 @@ np.testing.assert_allclose(signal.correlate2d(image, kernel, mode="valid"), conv
 # the patient's right, the second is $y$ and grows to the front. Pictures in radiology have the patient's right on the
 # left, so $x$ runs from right to left here.
 
-# %% alt="An axial CT slice in grey: the large liver on the left of the picture, the bright spine and two kidneys below the middle, the spleen on the right, black air around."
+# %% alt="An axial CT slice in grey: the large liver on the left of the picture, the bright spine and two kidneys below the middle, the spleen on the right, black air around." slide="An axial slice of a phantom. The patient's right is on the left, as radiologists look at it."
 import organseg
 
 case = organseg.make_phantom(1, (128, 128, 40))

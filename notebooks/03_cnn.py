@@ -27,6 +27,8 @@
 # **You need**: convolution, padding, ReLU and pooling from [chapter 2](02_convolution.ipynb); HU and voxel sizes from
 # [chapter 1](01_ct_and_geometry.ipynb). You need not know Keras: every layer is explained when it first comes.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -254,7 +256,7 @@ network_by_hand.set_weights(network.get_weights())
 answers = [one.predict(images[:5], verbose=0) for one in (network_by_hand, network)]
 np.testing.assert_allclose(answers[0], answers[1], rtol=1e-4, atol=1e-6)
 
-# %% alt="The CNN drawn as a staircase of four cards, from 64×64 pixels down to 8×8, followed by the dense layers and the softmax."
+# %% alt="The CNN drawn as a staircase of four cards, from 64×64 pixels down to 8×8, followed by the dense layers and the softmax." slide="Each level halves the image and doubles the channels; the dense layers give one answer for the whole slice."
 organseg.draw_network(network)
 
 # %% [markdown]
@@ -500,7 +502,7 @@ shipped_guesses = shipped.predict(test[0], verbose=0).argmax(axis=1)
 assert shipped.count_params() == network.count_params()
 assert np.mean(shipped_guesses == test[1]) > 0.95
 
-# %% alt="Top row: four kernels of 3×3 weights, blue where positive and red where negative; the third has the strongest positive weights. Bottom row: their feature maps of a slice of the upper abdomen. The third shows the organs and bones, the other three are black inside the body and grey outside."
+# %% alt="Top row: four kernels of 3×3 weights, blue where positive and red where negative; the third has the strongest positive weights. Bottom row: their feature maps of a slice of the upper abdomen. The third shows the organs and bones, the other three are black inside the body and grey outside." slide="Four learned kernels and their maps: one shows the brighter tissue, three show the outline of the patient."
 first_maps = keras.Model(shipped.input, shipped.layers[3].output)
 shown = np.flatnonzero(test[1] == 1)[6]
 maps = first_maps.predict(test[0][shown : shown + 1], verbose=0)[0]

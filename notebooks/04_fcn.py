@@ -27,6 +27,8 @@
 # **You need**: convolution, padding, stride and pooling from [chapter 2](02_convolution.ipynb); the network that
 # names a slice's body level, its softmax and its cross-entropy from [chapter 3](03_cnn.ipynb).
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]

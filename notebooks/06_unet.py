@@ -28,6 +28,8 @@
 # **You need**: receptive fields from [chapter 2](02_convolution.ipynb), batch normalisation from
 # [chapter 3](03_cnn.ipynb), transposed convolutions and skip connections from [chapter 4](04_fcn.ipynb). No GPU.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -570,7 +572,7 @@ print("\n".join(table))
 #
 # Now your own. Set the slider to the memory of your GPU (in a notebook, `!nvidia-smi` shows it).
 
-# %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 152. A dashed line marks a batch of three, a dotted one the paper's 64; at 64, fifteen crops would fit."
+# %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 152. A dashed line marks a batch of three, a dotted one the paper's 64; at 64, fifteen crops would fit." slide="Twice the edge takes about eight times the memory, so far fewer crops fit into 24 GB."
 def draw_what_fits(memory_gb, precision):
     model = half if precision == "half" else network
     edges = np.arange(32, 200, 8)

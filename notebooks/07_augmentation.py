@@ -30,6 +30,8 @@
 # [chapter 2](02_convolution.ipynb); Dice and its loss from [chapter 5](05_dice.ipynb); the U-Net from
 # [chapter 6](06_unet.ipynb).
 #
+# **In class:** 75 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -667,7 +669,7 @@ assert seconds(image.shape) > 3 * seconds(shape)
 # which makes the mini-batches, a crop's place is chosen first; then its warp is drawn, and only the places of its own
 # voxels are computed. These are six of the crops that it could make at our corner:
 
-# %% alt="Six crops with organs in colour, two rows of three. Each shows another part of the same abdomen, turned, moved and slightly bent in its own way; the colours always lie on the organs."
+# %% alt="Six crops with organs in colour, two rows of three. Each shows another part of the same abdomen, turned, moved and slightly bent in its own way; the colours always lie on the organs." slide="Six crops of one patient: each shows another part, bent, turned and moved in another way."
 figure, panels = plt.subplots(2, 3, figsize=(7, 4.8), layout="constrained")
 for number, panel in enumerate(panels.flat):
     one = organseg.draw_warp(np.random.default_rng([1, number]), shape)

@@ -30,6 +30,8 @@
 # **You need**: batch normalisation and its moving averages from [chapter 3](03_cnn.ipynb); the Dice loss, and the trap
 # of an organ whose probability is 0 everywhere, from [chapter 5](05_dice.ipynb); the idea of a U-Net.
 #
+# **In class:** 75 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -943,7 +945,7 @@ print([f"{share_of_the_last(momentum, 10):.2f}" for momentum in (0.9, 0.99)])
 # the first steps on (`"plateau"`), and one has batch normalisation whose averages are not those of its features
 # (`"statistics"`). The held-out losses are computed in use, with the moving averages. Which is which? What would you do with each?
 
-# %% alt="Three panels, A, B and C, each with a training curve and a held-out curve of the Dice loss over two thousand steps, to be diagnosed in the exercise."
+# %% alt="Three panels, A, B and C, each with a training curve and a held-out curve of the Dice loss over two thousand steps, to be diagnosed in the exercise." slide="Over-fitting, a plateau, or statistics that are not those of the features: which is which?"
 from organseg.exercises.chapter_8 import CURVE_STEPS, mystery_curves
 
 figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True, layout="constrained")

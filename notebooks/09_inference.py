@@ -29,6 +29,8 @@
 # [chapter 2](02_convolution.ipynb), fully convolutional networks from [chapter 4](04_fcn.ipynb), and the U-Net
 # with its reach from [chapter 6](06_unet.ipynb).
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
 
 # %% tags=["setup"]

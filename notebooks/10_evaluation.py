@@ -29,6 +29,8 @@
 # **You need**: Dice and absent organs from [chapter 5](05_dice.ipynb), voxel sizes and affines from
 # [chapter 1](01_ct_and_geometry.ipynb). That a network finds organs is enough to know about it here.
 #
+# **In class:** 60 minutes, exercises 40 minutes (our estimate).
+#
 # **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -512,7 +514,7 @@ assert abs(hu_of_added - hu_of_pancreas.mean()) < 10 < hu_of_pancreas.std()
 # shape and surroundings could. A guess at what might help follows from that: more patients with bowel at this place. No table
 # says as much. Scroll through this patient to see all slices:
 
-# %%
+# %% slide="The patient with the worst pancreas: a band in front of it is called pancreas too."
 organseg.show_volume(pancreas_patient, predictions[number])
 
 # %% [markdown]

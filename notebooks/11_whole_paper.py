@@ -29,6 +29,8 @@
 # **You need**: chapters 3 and 5 to 10. Nothing new is taught here; the parts are put together. To run it on patients: a
 # data set from [the page on data](../book/data.md), and a GPU.
 #
+# **In class:** 45 minutes, exercises 30 minutes (our estimate).
+#
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
@@ -284,7 +286,7 @@ print(counts)
 # ([chapter 7](07_augmentation.ipynb)). A last look at what the network will be shown, in the slice of each crop that has
 # most organ. (`paper_voxels` keeps the warp the same in millimetres where voxels are not of 3 mm.)
 
-# %% alt="Three crops, each a grey axial slice with the organs' labels in colour over it. They come from different patients and are turned and shifted differently; beyond the scan there is black."
+# %% alt="Three crops, each a grey axial slice with the organs' labels in colour over it. They come from different patients and are turned and shifted differently; beyond the scan there is black." slide="What the network sees in one step: crops from different patients, each moved in another way."
 from matplotlib.colors import ListedColormap
 
 sampler = organseg.CropSampler(
@@ -528,7 +530,7 @@ def draw_table(ours, paper, title):
     axes.set_title(title)
 
 
-# %% alt="Table 1 as the paper lays it out: a row per organ and the total, Dice in per cent, with average, standard deviation, minimum, maximum and n of our training scans, and the paper's four columns beside them. The averages of our short training on phantoms are below the paper's in every organ, least in the liver."
+# %% alt="Table 1 as the paper lays it out: a row per organ and the total, Dice in per cent, with average, standard deviation, minimum, maximum and n of our training scans, and the paper's four columns beside them. The averages of our short training on phantoms are below the paper's in every organ, least in the liver." slide="Training patients, ours beside the paper's. What ours are worth is seen in the test."
 draw_table(ours["training"], paper_training, "Table 1, training: Dice (%), ours and the paper's (n = 340)")
 plt.show()
 
@@ -556,7 +558,7 @@ for name, scores in {"training": scores_training, "test": scores_test}.items():
 # [chapter 10](10_evaluation.ipynb), and compute the total anew. With a handful of patients this says little: the interval
 # can never leave the range of the few scores there are. Below ten we draw only the patients themselves.
 
-# %% alt="Three small dots for the mean Dice of our test patients, close together at about a third of the scale, and a black one for the row Total Avg. A grey dot for the paper stands far to the right, at 89.3, in a row that says: other patients, not comparable."
+# %% alt="Three small dots for the mean Dice of our test patients, close together at about a third of the scale, and a black one for the row Total Avg. A grey dot for the paper stands far to the right, at 89.3, in a row that says: other patients, not comparable." slide="The test patients one by one, and the total. With three of them nobody can say how sure it is."
 by_scan = scores_test.pivot(index="case", columns="organ", values="dice").dropna(how="all")
 by_patient = by_scan.groupby({file.name: file.patient for file in testing}).mean()
 total = ours["test"].total["Avg."]
@@ -589,7 +591,7 @@ ranked = by_scan.mean(axis=1).sort_values()
 by_name = {file.name: file for file in testing}
 worst, typical = by_name[ranked.index[0]], by_name[ranked.index[len(ranked) // 2]]
 
-# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, part of the heart is taken for liver, and stray pieces lie where there is no organ."
+# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, part of the heart is taken for liver, and stray pieces lie where there is no organ." slide="A typical test patient: truth on the left, prediction on the right."
 organseg.overlay_figure(*segment(typical))
 
 # %% [markdown]
@@ -598,7 +600,7 @@ organseg.overlay_figure(*segment(typical))
 # at the spine. Nothing in the loss or in the network says that an organ is one piece; the paper {cite}`roth2018` names
 # this in its outlook, and [chapter 12](12_beyond.ipynb) takes it up.
 
-# %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing."
+# %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing." slide="The worst test patient: large organs are found, small ones are wrong or missing."
 organseg.overlay_figure(*segment(worst))
 
 # %% [markdown]

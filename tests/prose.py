@@ -93,7 +93,7 @@ def untraced(notebook, facts, exceptions):
         after = next((c.source for c in cells[place:] if c.cell_type == "code"), "")
         near = everywhere + values(before) + values(after)
         for paragraph in re.split(r"\n\s*\n", cell.source):
-            if paragraph.startswith("**Measured:**"):
+            if paragraph.startswith(("**Measured:**", "**In class:**")):  # stated by whoever taught or ran it
                 continue
             about_paper = "{cite}`roth2018`" in paragraph or "the paper" in paragraph.lower()
             known = near + (facts if about_paper else [])

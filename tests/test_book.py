@@ -105,17 +105,34 @@ def test_solutions_are_behind_a_click(book):
         assert len(re.findall(r'class="cell tag_solution tag_hide-cell docutils container"', text)) == solutions
 
 
-def test_the_colab_button_waits_for_an_address(book, project, tmp_path, monkeypatch):
+def test_the_site_for_students_has_no_solution_and_no_page_for_instructors(book, tmp_path):
+    """As `make book SOLUTIONS=no` builds it; every link still leads somewhere, or the build would fail."""
+    tool.site(tmp_path / "site")
+    done, site = build(tmp_path / "site", tmp_path / "out")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    left_out = {"instructors.html", "schedule.html", "objectives.html", "misconceptions.html"}
+    names = {page.name for page in pages(site / "book")}
+    assert names == {page.name for page in pages(book / "book")} - left_out
+    for path in tool.chapters():
+        text = (site / "notebooks" / f"{path.stem}.html").read_text()
+        assert "tag_exercise" in text and "tag_solution" not in text and "Solution: click to see it" not in text
+    assert not [page.name for page in pages(site) if re.search("|".join(left_out), page.read_text())]
+
+
+def test_the_colab_button_waits_for_an_address(project, tmp_path, monkeypatch):
     page = f"notebooks/{tool.chapters()[0].stem}"
-    assert "colab.research.google.com" not in (book / f"{page}.html").read_text()
     copy = shutil.copytree(project, tmp_path / "copy")
     monkeypatch.setattr(tool, "NOTEBOOKS", copy / "notebooks")
     monkeypatch.setattr(tool, "CONFIG", copy / "_config.yml")
-    tool.set_address(FORK)
     (copy / "_toc.yml").write_text(f"format: jb-book\nroot: {page}\n")
-    _, site = build(copy, tmp_path / "out")  # links to the other chapters are broken here, so it warns
-    button = f"https://colab.research.google.com/github/someone/fork/blob/main/{page}.ipynb"
-    assert button in (site / f"{page}.html").read_text()
+
+    def built(address):
+        tool.set_address(address)  # a fork has one already
+        _, site = build(copy, tmp_path / "out")  # links to the other chapters are broken here, so it warns
+        return (site / f"{page}.html").read_text()
+
+    assert "colab.research.google.com" not in built("")
+    assert f"https://colab.research.google.com/github/someone/fork/blob/main/{page}.ipynb" in built(FORK)
 
 
 # In a browser

@@ -12,7 +12,8 @@ from organseg import exercises
 
 HERE = Path(__file__).parent
 CHAPTERS = sorted(path.stem for path in (HERE / "wrong_answers").glob("chapter_*.py"))
-WRONG = [wrong for chapter in CHAPTERS for wrong in import_module(f"wrong_answers.{chapter}").WRONG]
+STORED = [wrong for chapter in CHAPTERS for wrong in import_module(f"wrong_answers.{chapter}").WRONG]
+WRONG = [wrong[:3] for wrong in STORED]
 for chapter in CHAPTERS:
     import_module(f"organseg.exercises.{chapter}")
 NUMBERS = sorted(exercises.CHECKS)

@@ -2,6 +2,7 @@
 
     python tools/notebooks.py run [NAMES]      make and run the notebooks that changed, or these
     python tools/notebooks.py student FOLDER   write the notebooks without solutions
+    python tools/notebooks.py site FOLDER      write what the book is built from, without solutions
     python tools/notebooks.py address URL      set the repository's address: Colab buttons and first cells
 
 What a chapter's head says of minutes, memory and downloads, and the first code cell, are written here, into both files.
@@ -10,6 +11,7 @@ What a chapter's head says of minutes, memory and downloads, and the first code 
 import argparse
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -25,6 +27,7 @@ NOTEBOOKS = ROOT / "notebooks"
 CONFIG = ROOT / "_config.yml"
 CELL_TIMEOUT = 300  # seconds, as in `make test`
 MEASURED = "**Measured:**"
+INSTRUCTORS = "For instructors"  # the part of _toc.yml that students do not get
 SETUP = """\
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
 import importlib.util
@@ -256,6 +259,25 @@ def student(folder):
     return sorted(folder.glob("*.ipynb"))
 
 
+def site(folder):
+    """Write what the book is built from, without solutions and without the pages for instructors, which have them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "_static", folder / "_static")
+    shutil.copy(CONFIG, folder)
+    student(folder / "notebooks")
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    dropped = [part for part in contents["parts"] if part["caption"] == INSTRUCTORS]
+    names = [Path(page["file"]).name for part in dropped for page in part["chapters"]]
+    contents["parts"] = [part for part in contents["parts"] if part not in dropped]
+    (folder / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
+    for name in names:
+        (folder / "book" / f"{name}.md").unlink()
+    link = re.compile(rf"\[([^\]]*)\]\((?:\.\./book/)?(?:{'|'.join(names)})\.md\)")
+    for page in [*folder.glob("book/*.md"), *folder.glob("notebooks/*.ipynb")]:
+        page.write_text(link.sub(r"\1", page.read_text()))
+
+
 def set_address(url):
     """Write the repository's address into _config.yml and every first cell; switch the Colab buttons on or off."""
     text = CONFIG.read_text()
@@ -282,6 +304,8 @@ def main():
     command.add_argument("--into", type=Path, help="run all, and write them here instead: a trial on this machine")
     command = commands.add_parser("student", help="write the notebooks without solutions")
     command.add_argument("folder", type=Path)
+    command = commands.add_parser("site", help="write what the book is built from, without solutions")
+    command.add_argument("folder", type=Path)
     command = commands.add_parser("address", help="set the repository's address")
     command.add_argument("url", help="e.g. https://github.com/me/organseg; empty: none")
     arguments = parser.parse_args()
@@ -289,6 +313,8 @@ def main():
         for path in student(arguments.folder):
             execute(nbformat.read(path, as_version=4))  # it must run to the end without the solutions
             print(f"{path}: written, runs to the end", flush=True)
+    elif arguments.command == "site":
+        site(arguments.folder)
     elif arguments.command == "address":
         set_address(arguments.url.rstrip("/"))
     else:

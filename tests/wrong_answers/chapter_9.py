@@ -1,4 +1,8 @@
-"""Typical wrong answers to the exercises of chapter 9: the exercise, the answer, words of the hint it must get."""
+"""Typical wrong answers to the exercises of chapter 9: the exercise, the answer, words of the hint it must get.
+
+What it shows of its author's thinking is said in the function's docstring or, where the answer is a value, in a fourth
+entry: the page for instructors prints it.
+"""
 
 import numpy as np
 
@@ -6,22 +10,27 @@ from organseg.inference import tiles
 
 
 def two_margins_each(depth, tile_depth, margin):
+    """Thinks that every tile has two margins. The first and the last have none outside the scan."""
     return 2 * margin * -(-depth // tile_depth)
 
 
 def full_margins_inside(depth, tile_depth, margin):
+    """Thinks that a margin always fits. Near the ends of the scan it is cut short."""
     return 2 * margin * (-(-depth // tile_depth) - 1)
 
 
 def one_margin_per_border(depth, tile_depth, margin):
+    """Forgets that at each border both tiles compute a margin."""
     return margin * (-(-depth // tile_depth) - 1)
 
 
 def all_that_is_seen(depth, tile_depth, margin):
+    """Counts all that is computed, with what is kept."""
     return sum(seen.stop - seen.start for seen, _ in tiles(depth, tile_depth, margin))
 
 
 def as_a_ratio(depth, tile_depth, margin):
+    """Returns a ratio, where a number of slices is asked for."""
     return all_that_is_seen(depth, tile_depth, margin) / depth
 
 
@@ -36,19 +45,23 @@ def lowest_slice(levels, bottom=2):
 
 
 def not_rounded(levels):
+    """Forgets that tiles have to begin at multiples of what the poolings divide by."""
     return -lowest_slice(levels)
 
 
 def rounded_down(levels):
+    """Rounds down to a multiple, and a seam is left."""
     multiple = 2 ** (levels - 1)
     return -lowest_slice(levels) // multiple * multiple
 
 
 def without_the_bottom(levels):
+    """Forgets the two convolutions on the lowest level, where each step is the longest."""
     return -lowest_slice(levels, bottom=0)
 
 
 def way_down_only(levels):
+    """Forgets that the way up widens the field too."""
     return sum(2 * 2**level for level in range(levels))
 
 
@@ -61,30 +74,37 @@ def cut(labels, shape):
 
 
 def not_turned(image, find):
+    """Gives the network the axes as they come. It has only seen RAS."""
     return cut(find(padded(image)), image.shape)
 
 
 def not_turned_back(image, find):
+    """Turns the image and forgets to turn the labels back."""
     return cut(find(padded(image[::-1, ::-1])), image.shape)
 
 
 def one_axis(image, find):
+    """Turns one axis only. Between LPS and RAS there are two."""
     return cut(find(padded(image[::-1])), image.shape)[::-1]
 
 
 def three_axes(image, find):
+    """Turns all axes. S, towards the head, is the same in LPS and RAS."""
     return cut(find(padded(image[::-1, ::-1, ::-1])), image.shape)[::-1, ::-1, ::-1]
 
 
 def not_cut(image, find):
+    """Leaves the padding in the answer."""
     return find(padded(image[::-1, ::-1]))[::-1, ::-1]
 
 
 def cut_too_late(image, find):
+    """Turns back first and cuts then, so that the padding is cut off at the wrong end."""
     return cut(find(padded(image[::-1, ::-1]))[::-1, ::-1], image.shape)
 
 
 def padded_before_the_turn(image, find):
+    """Pads first and turns then, so that the padding lies at the lower end."""
     return cut(find(padded(image)[::-1, ::-1])[::-1, ::-1], image.shape)
 
 

@@ -1,0 +1,94 @@
+"""The pages for instructors: made from what the chapters say, in step with it, and their sums add up."""
+
+import copy
+import re
+import tomllib
+
+import pytest
+
+import teaching
+
+PLAN = tomllib.loads(teaching.PLAN.read_text())
+
+
+@pytest.fixture(scope="module")
+def course():
+    return teaching.read_chapters()
+
+
+def test_the_committed_pages_are_what_the_chapters_say_now():
+    for path, text in teaching.pages().items():
+        assert path.read_text() == text, "run `make pages`"
+
+
+def clock(text):
+    hours, minutes = text.split(":")
+    return 60 * int(hours) + int(minutes)
+
+
+def test_the_day_adds_up():
+    text = (teaching.ROOT / "book" / "schedule.md").read_text()
+    rows = re.findall(r"^\| (\d+:\d\d)–(\d+:\d\d) \| (.*?) \| (.*?) \| (.*?) \|$", text, flags=re.MULTILINE)
+    assert len(rows) == len(PLAN["day"]["parts"])
+    for (_, ends, *_), (begins, *_) in zip(rows, rows[1:], strict=False):
+        assert ends == begins
+    for begins, ends, what, *minutes in rows:
+        spent = sum(int(words.split(" min")[0]) for words in minutes if words)
+        assert what in ("Break", "Lunch") or not spent or clock(ends) - clock(begins) == spent
+    lunch = sum(clock(ends) - clock(begins) for begins, ends, what, *_ in rows if what == "Lunch")
+    assert lunch >= 45
+    assert clock(rows[-1][1]) - clock(rows[0][0]) - lunch <= 7 * 60
+
+
+def test_every_chapter_is_in_one_of_six_weeks(course):
+    assert len(PLAN["weeks"]) == 6
+    assert sorted(number for week in PLAN["weeks"] for number in week["chapters"]) == sorted(course)
+
+
+def test_a_section_takes_its_share_of_the_chapters_minutes(course):
+    for chapter in course.values():
+        assert chapter.taught("all") == chapter.minutes
+        assert chapter.practised([exercise.number for exercise in chapter.exercises]) == chapter.exercise_minutes
+        two = list(chapter.sections)[:2]
+        assert 5 <= chapter.taught(two[:1]) <= chapter.taught(two) < chapter.minutes
+
+
+BREAK = {"pause": "Break", "minutes": 60}
+BROKEN = {
+    "names chapter 99": lambda plan: plan["weeks"][0]["chapters"].append(99),
+    "chapter 0 is in 0 weeks": lambda plan: plan["weeks"][0]["chapters"].remove(0),
+    "chapter 0 is in 2 weeks": lambda plan: plan["weeks"][1]["chapters"].append(0),
+    "chapter 0 has no place in the day": lambda plan: plan["day"]["parts"].pop(0),
+    "has no section 'Nowhere'": lambda plan: plan["day"]["parts"][1].update(sections=["Nowhere"]),
+    "has no exercise 1.9": lambda plan: plan["day"]["parts"][1].update(exercises=["1.9"]),
+    "minutes without a break": lambda plan: plan["day"]["parts"][-1].update(minutes=120),
+    "the day takes": lambda plan: plan["day"]["parts"].append(BREAK),
+    "week 1 has": lambda plan: plan.update(weeks=[{**PLAN["weeks"][0], "chapters": sum(WEEKS, [])}]),
+}
+WEEKS = [week["chapters"] for week in PLAN["weeks"]]
+
+
+@pytest.mark.parametrize("words", BROKEN)
+def test_a_plan_that_does_not_hold_is_one_line(words, course):
+    plan = copy.deepcopy(PLAN)
+    BROKEN[words](plan)
+    with pytest.raises(SystemExit) as stop:
+        teaching.schedule(course, plan)
+    assert words in str(stop.value) and "\n" not in str(stop.value)
+
+
+def test_each_exercise_has_its_wrong_answers_and_its_solution_behind_a_click(course):
+    text = (teaching.ROOT / "book" / "misconceptions.md").read_text()
+    parts = dict(re.findall(r"^### (\d+\.\d+) (.*?)(?=^### |\Z)", text, flags=re.MULTILINE | re.DOTALL))
+    numbers = [exercise.number for chapter in course.values() for exercise in chapter.exercises]
+    assert list(parts) == numbers
+    for chapter in course.values():
+        for exercise in chapter.exercises:
+            told, *folded = parts[exercise.number].split("<details>")
+            assert told.count("*Hint:* ") >= 2
+            assert exercise.solution not in told and exercise.solution in folded[-1]
+
+
+def test_a_wrong_answer_without_words_is_one_line():
+    with pytest.raises(SystemExit, match="says nothing of its author's thinking"):
+        teaching._item("0.1", 7, "none of the organs")
