@@ -48,6 +48,20 @@ def test_a_row_names_what_is_there(fact):
 
 
 @each_row
+def test_a_row_shows_a_figure_that_a_program_found(fact):
+    assert fact.told or fact.needs or fact.shown
+    for entry in fact.shown:
+        line = ledger.printed_line(entry)
+        assert line, f"no output begins so: {entry}; name another line or run `make notebooks`"
+        assert f"`{line}`" in ledger.section(fact, KNOWN)
+
+
+def test_only_what_a_chapter_printed_is_quoted():
+    assert ledger.printed_line("06_unet: all ") == "all 19,071,784"
+    assert ledger.printed_line("06_unet: no output begins with this") is None
+
+
+@each_row
 def test_numbers_of_measurements_come_from_the_record(fact):
     assert not re.search(r"\d[.,]?\d* ?(s|GB|ms|%)\b", fact.measured), "use {0}, {1} … and `needs`"
     places = set(re.findall(r"\{(\d+)\}", fact.measured))

@@ -54,6 +54,7 @@ class Fact:
     breaks: list = field(default_factory=list)
     needs: list = field(default_factory=list)
     measured: str = ""
+    shown: list = field(default_factory=list)
     deviates: str = ""
     cannot: str = ""
     told: str = ""
@@ -191,6 +192,9 @@ def section(fact, known):
         lines.append(f"- **Done by** {', '.join(map(library_link, fact.library))}")
     if fact.measured:
         lines.append(f"- **Measured here**: {filled(fact, known)}")
+    if fact.shown:
+        lines.append("- **Shown here**, as `make test` finds it again:")
+        lines += [f"  - {quoted(entry)}" for entry in fact.shown]
     for title, text in (("We depart", fact.deviates), ("Not reproduced here", fact.cannot), ("Not tested", fact.told)):
         if text:
             lines.append(f"- **{title}**: {text}")
@@ -206,6 +210,23 @@ def noticed(behaviour, known):
     name, outcome = test.removeprefix("tests/"), known.tests.get(test, "not on record")
     words = {True: "caught by", False: "**not caught** by", None: "not tried yet with"}[known.caught.get(behaviour)]
     return f"{words} `{name}`" + ("" if outcome == "passed" else f" (without the error: {outcome})")
+
+
+def printed_line(entry):
+    """The line of a chapter's stored outputs that an entry of `shown` ("06_unet: all ") names by its beginning, or None."""
+    chapter, _, beginning = entry.partition(": ")
+    for cell in json.loads(chapter_file(chapter).read_text())["cells"]:
+        for output in cell.get("outputs", []):
+            text = "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
+            for line in text.splitlines():
+                if line.startswith(beginning):
+                    return " ".join(line.split())
+    return None
+
+
+def quoted(entry):
+    name = entry.partition(": ")[0]
+    return f"chapter [{short_name(name)}]({chapter_address(name)}): `{printed_line(entry)}`"
 
 
 def filled(fact, known):
