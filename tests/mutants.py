@@ -287,6 +287,50 @@ MUTANTS = (
         "test_paper.py::test_the_loss_has_no_constraint_on_shape",
     ),
     Mutant(
+        "an FCN that interpolates", "networks.py",
+        '_layer("Conv", spatial_dims, "Transpose")(num_classes, 4, strides=2, padding="same", dtype=dtype)(x)',
+        '_layer("UpSampling", spatial_dims)(2, dtype=dtype)(x)',
+        "test_paper.py::test_the_fcn_learns_its_up_sampling_has_no_dense_layer_and_adds_the_scores_of_the_way_down",
+    ),
+    Mutant(
+        "an FCN that puts out another size", "networks.py",
+        "(num_classes, 4, strides=2, padding=", "(num_classes, 4, strides=1, padding=",
+        "test_networks.py::test_an_image_and_its_probabilities_have_the_same_size",
+    ),
+    Mutant(
+        "a first layer that does not learn", "training.py",
+        "    segmenter.batch_sum = profile.batch_sum\n",
+        "    segmenter.batch_sum = profile.batch_sum\n    network.layers[1].trainable = False\n",
+        "test_paper.py::test_a_training_step_changes_every_layer_from_the_image_to_the_labels",
+    ),
+    Mutant(
+        "crops of 48 voxels in the profile", "profiles.py",
+        "crop_size: int = 64", "crop_size: int = 48",
+        "test_training.py::test_the_paper_profile_changes_nothing_of_the_paper",
+    ),
+    Mutant(
+        "half of the xy plane", "inference.py",
+        "    tile = np.asarray(network.predict_on_batch(padded[None, :, :, seen, None]))[0]",
+        "    padded[padded.shape[0] // 2 :] = 0\n"
+        "        tile = np.asarray(network.predict_on_batch(padded[None, :, :, seen, None]))[0]",
+        "test_paper.py::test_every_tile_covers_the_whole_xy_plane_and_overlaps_the_next_along_z",
+    ),
+    Mutant(
+        "volume weights without their power", "losses.py",
+        "1.0 / ops.maximum(volumes, 1.0) ** power", "1.0 / ops.maximum(volumes, 1.0)",
+        "test_losses.py::test_weights_follow_the_formula_by_hand",
+    ),
+    Mutant(
+        "variances instead of standard deviations", "metrics.py",
+        '"Std.": "std"', '"Std.": "var"',
+        "test_metrics.py::test_the_table_is_that_of_the_paper",
+    ),
+    Mutant(
+        "the truth rendered in the prediction's place", "rendering.py",
+        'labels["prediction"] = np.asarray(prediction).astype(np.uint8)', 'labels["prediction"] = case.label',
+        "test_rendering.py::test_what_a_notebook_stores",
+    ),
+    Mutant(
         "kernels of 5 instead of 3", "networks.py",
         '(filters, 3, padding="same", use_bias=False', '(filters, 5, padding="same", use_bias=False',
         "test_networks.py::test_the_unet_has_the_layers_of_section_2a",

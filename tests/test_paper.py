@@ -12,8 +12,9 @@ from organseg.geometry import choose_grid, to_working
 from organseg.losses import dice_loss
 from organseg.networks import cnn, fcn, unet
 from organseg.organs import BACKGROUND, NUM_CLASSES, ORGAN_IDS, ORGAN_NAMES
+from organseg.profiles import PROFILES
 from organseg.sampling import CropSampler
-from organseg.training import draw_curves, shorter, train
+from organseg.training import compiled, draw_curves, shorter, train
 
 
 def kinds(network):
@@ -63,6 +64,21 @@ def test_an_image_is_learned_from_with_its_own_labels(cases):
         images, labels, _ = sampler.batch(step)
         found = np.rint((images[..., 0] * 500 - 100) / 50)  # HU from the normalised image, then the label
         assert np.array_equal(found, labels)
+
+
+def test_a_training_step_changes_every_layer_from_the_image_to_the_labels(cases):
+    keras.utils.set_random_seed(0)
+    network = unet(base_filters=2)
+    segmenter = compiled(network, PROFILES["paper"])
+    images, labels, annotated = CropSampler(cases, crop_size=16).batch(0)
+    before = [weight.copy() for weight in network.get_weights()]
+    segmenter.train_on_batch(images, (labels, annotated))
+    same = [
+        variable.path
+        for variable, old, new in zip(network.weights, before, network.get_weights(), strict=True)
+        if np.array_equal(old, new)
+    ]
+    assert same == []
 
 
 def test_every_convolution_of_the_unet_is_followed_by_batch_norm_and_relu():
@@ -122,6 +138,7 @@ def test_every_tile_covers_the_whole_xy_plane_and_overlaps_the_next_along_z(monk
     inference.predict_probabilities(unet(base_filters=1), image, tile_depth=32)
     assert [tile.shape[:2] for tile in seen] == [(24, 16)] * 4
     slices = [set(np.rint(128 * np.unique(tile)).astype(int)) for tile in seen]
+    assert all(tile.all() for tile in seen)  # no part of a slice is left out
     assert all(len(one & other) >= 48 for one, other in zip(slices[:-1], slices[1:], strict=True))
     assert set.union(*slices) == set(range(1, 129))
 

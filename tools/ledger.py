@@ -175,7 +175,7 @@ No row says of itself that it holds. A program works it out from what is on reco
 `make test` runs the tests and compares them with the record. `make mutants` plants the errors, and `make figures-check`
 repeats the measurements. There are {rows} rows: {told}.
 
-| fact | in a few words | | taught in |
+| fact | in a few words | status | taught in |
 |---|---|---|---|"""
 
 
@@ -193,9 +193,10 @@ def section(fact, known):
     if fact.measured:
         lines.append(f"- **Measured here**: {filled(fact, known)}")
     if fact.shown:
-        lines.append("- **Shown here**, as `make test` finds it again:")
+        lines.append("- **Found here**, printed by a chapter and compared by `make test`:")
         lines += [f"  - {quoted(entry)}" for entry in fact.shown]
-    for title, text in (("We depart", fact.deviates), ("Not reproduced here", fact.cannot), ("Not tested", fact.told)):
+    departs = fact.deviates or ("" if fact.told else "nowhere.")
+    for title, text in (("We depart", departs), ("Not reproduced here", fact.cannot), ("Not tested", fact.told)):
         if text:
             lines.append(f"- **{title}**: {text}")
     if fact.breaks:
