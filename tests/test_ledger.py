@@ -49,8 +49,8 @@ def test_a_row_names_what_is_there(fact):
 
 @each_row
 def test_a_row_shows_a_figure_that_a_program_found(fact):
-    assert fact.told or fact.needs or fact.shown
-    for entry in fact.shown:
+    assert fact.told or fact.needs or fact.prints
+    for entry in fact.prints:
         line = ledger.printed_line(entry)
         assert line, f"no output begins so: {entry}; name another line or run `make notebooks`"
         assert f"`{line}`" in ledger.section(fact, KNOWN)

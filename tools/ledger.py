@@ -54,7 +54,7 @@ class Fact:
     breaks: list = field(default_factory=list)
     needs: list = field(default_factory=list)
     measured: str = ""
-    shown: list = field(default_factory=list)
+    prints: list = field(default_factory=list)
     deviates: str = ""
     cannot: str = ""
     told: str = ""
@@ -192,9 +192,9 @@ def section(fact, known):
         lines.append(f"- **Done by** {', '.join(map(library_link, fact.library))}")
     if fact.measured:
         lines.append(f"- **Measured here**: {filled(fact, known)}")
-    if fact.shown:
+    if fact.prints:
         lines.append("- **Found here**, printed by a chapter and compared by `make test`:")
-        lines += [f"  - {quoted(entry)}" for entry in fact.shown]
+        lines += [f"  - {quoted(entry)}" for entry in fact.prints]
     departs = fact.deviates or ("" if fact.told else "nowhere.")
     for title, text in (("We depart", departs), ("Not reproduced here", fact.cannot), ("Not tested", fact.told)):
         if text:
@@ -214,7 +214,7 @@ def noticed(behaviour, known):
 
 
 def printed_line(entry):
-    """The line of a chapter's stored outputs that an entry of `shown` ("06_unet: all ") names by its beginning, or None."""
+    """The line among a chapter's outputs that an entry of `prints` names by its beginning ("06_unet: all "), or None."""
     chapter, _, beginning = entry.partition(": ")
     for cell in json.loads(chapter_file(chapter).read_text())["cells"]:
         for output in cell.get("outputs", []):
