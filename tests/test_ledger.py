@@ -63,9 +63,9 @@ def test_only_what_a_chapter_printed_is_quoted():
 
 @each_row
 def test_numbers_of_measurements_come_from_the_record(fact):
-    assert not re.search(r"\d[.,]?\d* ?(s|GB|ms|%)\b", fact.measured), "use {0}, {1} … and `needs`"
+    assert not re.search(r"\d[.,]?\d* ?(s|GB|ms|%)\b", fact.measured), "use {0}, {1} …"
     places = set(re.findall(r"\{(\d+)\}", fact.measured))
-    assert places == {str(place) for place in range(len(fact.needs))}
+    assert places == {str(place) for place in range(len(fact.needs) + len(fact.shows))}
 
 
 def test_measurements_that_rows_need_are_lines_of_the_program():
@@ -73,7 +73,7 @@ def test_measurements_that_rows_need_are_lines_of_the_program():
     lines = re.findall(r'check\(\s*f?"([^"]+)"', source)
     patterns = [re.sub(r"\\\{.*?\\\}", ".+", re.escape(line)) for line in lines]
     for fact in ROWS:
-        for what in fact.needs:
+        for what in [*fact.needs, *fact.shows]:
             assert any(re.fullmatch(pattern, what) for pattern in patterns), what
 
 
@@ -140,6 +140,15 @@ def test_a_row_does_not_hold_without_its_measurements(fact):
         del known.measured[what]
         assert ledger.status(fact, known) == "not checked"
         assert ledger.NOT_MEASURED in ledger.section(fact, known)
+
+
+def test_a_measurement_that_missed_its_mark_says_so():
+    fact = next(fact for fact in ROWS if fact.shows and fact.breaks)
+    line = {"value": "12 s", "passed": True, "date": "2026-01-01", "machine": "M"}
+    for good, words in ((True, "12 s"), (False, "12 s (**beyond the mark**)")):
+        known = replace(passed(fact), measured={what: line | {"passed": good} for what in fact.shows})
+        assert fact.measured.format(words) + " (2026-01-01, M)" in ledger.section(fact, known)
+        assert ledger.status(fact, known).startswith("holds"), "it is of interest, and decides nothing"
 
 
 def test_a_row_that_nothing_checks_never_holds():

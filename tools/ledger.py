@@ -53,6 +53,7 @@ class Fact:
     library: list = field(default_factory=list)
     breaks: list = field(default_factory=list)
     needs: list = field(default_factory=list)
+    shows: list = field(default_factory=list)
     measured: str = ""
     prints: list = field(default_factory=list)
     deviates: str = ""
@@ -232,10 +233,17 @@ def quoted(entry):
 
 def filled(fact, known):
     """The text on measurements with the values on record, and when they were measured on what."""
-    lines = [known.measured.get(what) for what in fact.needs]
-    text = fact.measured.format(*[line["value"] if line else NOT_MEASURED for line in lines])
+    lines = [known.measured.get(what) for what in [*fact.needs, *fact.shows]]
+    text = fact.measured.format(*map(value, lines))
     taken = sorted({f"{line['date']}, {line['machine']}" for line in lines if line})
     return f"{text} ({'; '.join(taken)})" if taken else text
+
+
+def value(line):
+    """What a line of a measurement found."""
+    if line is None:
+        return NOT_MEASURED
+    return line["value"] if line["passed"] else f"{line['value']} (**beyond the mark**)"
 
 
 def chapter_file(name):
