@@ -215,7 +215,7 @@ def noticed(behaviour, known):
 
 
 def printed_line(entry):
-    """The line among a chapter's outputs that an entry of `prints` ("06_unet: all ") names by its beginning, or None."""
+    """The line of a chapter's outputs that an entry of `prints` ("06_unet: all ") names by its beginning, or None."""
     chapter, _, beginning = entry.partition(": ")
     for cell in json.loads(chapter_file(chapter).read_text())["cells"]:
         for output in cell.get("outputs", []):
