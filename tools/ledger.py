@@ -196,7 +196,7 @@ def section(fact, known):
     if fact.prints:
         lines.append("- **Found here**, printed by a chapter and compared by `make test`:")
         lines += [f"  - {quoted(entry)}" for entry in fact.prints]
-    departs = fact.deviates or ("" if fact.told else "nowhere.")
+    departs = fact.deviates or ("" if fact.told or fact.cannot else "nowhere.")
     for title, text in (("We depart", departs), ("Not reproduced here", fact.cannot), ("Not tested", fact.told)):
         if text:
             lines.append(f"- **{title}**: {text}")
