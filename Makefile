@@ -37,7 +37,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help course test test-colab test-here notebooks pages lab student book slides pictures address demo data lint format \
-        figures-check mutants weights gallery lock clean distclean
+        figures-check mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,7 +47,8 @@ course: $(READY) ## run every notebook on this machine, build the book; says whe
 	@$(MAKE) --no-print-directory book
 
 test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX, and every notebook
-	$(PY) $(PYTEST)
+	$(PY) $(PYTEST) --junitxml=$(BUILD)/tests.xml
+	$(PY) tools/ledger.py check $(BUILD)/tests.xml
 	KERAS_BACKEND=jax $(PY) $(PYTEST) $(TESTS_OF_BACKEND)
 	$(LIKE_STORED) $(PY) $(NBVAL)
 
@@ -115,6 +116,9 @@ figures-check: $(READY) ## the long measurements, each with pass or fail
 
 mutants: $(READY) ## plant errors in the library and see that the tests find them
 	$(PY) tests/mutants.py
+
+ledger: $(READY) ## make the page on the paper's facts; runs those of its tests and errors that are not on record
+	$(PY) tools/ledger.py make
 
 weights: $(READY) ## train the weights that come with the library
 	$(PY) benchmarks/train_weights.py

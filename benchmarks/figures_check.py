@@ -1,11 +1,15 @@
 """The long measurements, each beside what it must reach, printed with pass or fail: `make figures-check`.
 
-Name some to run only these: `python benchmarks/figures_check.py fast pretrained`.
+Name some to run only these: `python benchmarks/figures_check.py fast pretrained`. What was found is kept in
+benchmarks/measured.json, measurement by measurement, for the ledger of the paper's facts.
 """
 
 import argparse
 import ast
+import datetime
 import functools
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +31,7 @@ from organseg.organs import NUM_CLASSES, ORGANS
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+STORE = ROOT / "benchmarks" / "measured.json"
 RESULTS = []
 
 
@@ -34,6 +39,17 @@ def check(what, value, passed):
     """Put one line on record."""
     RESULTS.append((what, value, passed))
     print(f"{'pass' if passed else 'FAIL':6}{what}: {value}", flush=True)
+
+
+def record(name, lines):
+    """Keep the lines of one measurement, in the place of those of an earlier run."""
+    store = json.loads(STORE.read_text()) if STORE.is_file() else {}
+    store[name] = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{os.cpu_count()} CPU cores",
+        "lines": {what: {"value": str(value), "passed": bool(passed)} for what, value, passed in lines},
+    }
+    STORE.write_text(json.dumps(store, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def organ_dice(cases, predictions):
@@ -46,7 +62,7 @@ def organ_dice(cases, predictions):
 
 def told(scores):
     return (
-        f"mean {np.nanmean(scores):.3f} ("
+        f"{np.nanmean(scores):.3f} on average ("
         + ", ".join(f"{o.name} {s:.2f}" for o, s in zip(ORGANS, scores, strict=True))
         + ")"
     )
@@ -116,6 +132,10 @@ def pretrained():
     scores = organ_dice(cases, predicted(run, cases))
     check("pretrained: mean Dice 0.85", told(scores), np.nanmean(scores) >= 0.85)
     check("pretrained: no organ under 0.70", f"lowest {np.nanmin(scores):.3f}", np.nanmin(scores) >= 0.70)
+    seen = [make_phantom(int(name.removeprefix("phantom_")), shape) for name in run.settings["trained_on"][:8]]
+    averages = np.nanmean(organ_dice(seen, predicted(run, seen))), np.nanmean(scores)
+    told_apart = "{:.3f} in training, {:.3f} in the test".format(*averages)
+    check("pretrained: Dice on training and unseen phantoms within 0.05", told_apart, abs(np.diff(averages)[0]) < 0.05)
     size = sum(path.stat().st_size for path in runs.PRETRAINED.iterdir()) / 1e6
     check("pretrained: at most 5 MB", f"{size:.2f} MB", size <= 5)
     full, half = (predicted(run, cases[:2], precision=p) for p in ("float32", "mixed_bfloat16"))
@@ -180,6 +200,20 @@ def training_memory():
     measured, counted = map(float, done.stdout.split())
     both = f"measured {measured / 1e9:.2f} GB, counted {counted / 1e9:.2f} GB"
     check("19 M, one training step of 64³: memory as counted, within a fifth", both, abs(measured / counted - 1) < 0.2)
+
+
+PACE = """
+from organseg.preflight import check_machine
+pace = check_machine("paper", 60)
+print(pace.seconds_per_step, pace.hours() / 24)
+"""
+
+
+def paper_pace():
+    """Steps of the profile `paper`, three crops of 64³ each, and the days that 50,000 would take."""
+    done = subprocess.run([sys.executable, "-c", PACE], capture_output=True, text=True, check=True)
+    seconds, days = map(float, done.stdout.split())
+    check("profile paper: a step at most 60 s", f"{seconds:.0f} s, {days:.0f} days for 50,000 steps", seconds <= 60)
 
 
 def long_scan():
@@ -283,12 +317,8 @@ def grids():
 
 
 def speed():
-    """A warp, phantoms, and training steps with real against ready-made input."""
-    import itertools
-
+    """A warp, and phantoms."""
     from organseg.augmentation import apply_warp, draw_warp
-    from organseg.sampling import CropSampler, prefetch
-    from organseg.training import compiled, shorter
 
     rng = np.random.default_rng(0)
     image, label = rng.random((128, 128, 160), dtype=np.float32), rng.integers(0, 8, (128, 128, 160), dtype=np.uint8)
@@ -297,6 +327,14 @@ def speed():
     for shape, limit in (((64, 64, 64), 0.5), ((128, 128, 160), 5)):
         seconds = median_time(lambda shape=shape: make_phantom(7, shape), 5)
         check(f"phantom of {'×'.join(map(str, shape))}: at most {limit} s", f"{seconds:.2f} s", seconds <= limit)
+
+
+def prepared_in_time():
+    """Training steps with real against ready-made input."""
+    import itertools
+
+    from organseg.sampling import CropSampler, prefetch
+    from organseg.training import compiled, shorter
 
     cases = [to_working(make_phantom(seed, (64, 64, 64)), WorkingGrid((6.0,) * 3)) for seed in range(4)]
     wide = shorter("fast", crop_size=64, base_filters=32, spacing=3.0)
@@ -414,11 +452,13 @@ MEASUREMENTS = (
     pretrained,
     full_size,
     training_memory,
+    paper_pace,
     long_scan,
     real_ct,
     prepared_data,
     grids,
     speed,
+    prepared_in_time,
     longer_training,
     longer_augmentation,
     over_fitting,
@@ -439,7 +479,9 @@ def main():
         if name in ("real_ct", "prepared_data", "grids") and not SHARED.is_dir():
             print(f"skip  {name}: no folder {SHARED}", flush=True)
             continue
+        before = len(RESULTS)
         names[name]()
+        record(name, RESULTS[before:])
     failed = sum(not passed for _, _, passed in RESULTS)
     print(f"\n{len(RESULTS) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)

@@ -77,7 +77,7 @@ def untraced(notebook, facts, exceptions):
     """The claims that nothing shows, each with the paragraph it is in.
 
     A number may be shown by any output of the notebook, by an `assert`, by the code cell before or after the
-    paragraph, in a paragraph about the paper by the table of its facts, or be one of the exceptions.
+    paragraph, in a paragraph about the paper by the ledger of its facts, or be one of the exceptions.
     """
     cells = notebook.cells
     everywhere = []

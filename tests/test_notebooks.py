@@ -11,12 +11,13 @@ import nbformat
 import prose
 import pytest
 
+import ledger
 import notebooks as tool
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = tool.chapters()
 EXCEPTIONS = tomllib.loads((ROOT / "tests" / "number_exceptions.toml").read_text())
-FACTS = prose.values(re.sub(r"^\| \d+ ", "| ", (ROOT / "book" / "facts.md").read_text(), flags=re.MULTILINE))
+FACTS = prose.values("\n".join(f"{fact.section}: {fact.says}" for fact in ledger.facts()))
 LONGEST_CELL = 25  # lines
 
 
