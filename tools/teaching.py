@@ -247,8 +247,8 @@ SCHEDULE = """\
 # Schedules
 
 Two ways through the course. The minutes come from the chapters' heads, where they are our estimate; those of a section
-are its share of the chapter's words, and those of an exercise its share of the chapter's stars. Which chapters and
-sections come when is written in `book/schedule.toml`: change it, and `make pages` adds up anew and says where a day
+are its share of the chapter's words, and those of an exercise its share of the chapter's stars, all rounded to five
+minutes; the notebooks run while you talk. Which chapters and sections come when is written in `book/schedule.toml`: change it, and `make pages` adds up anew and says where a day
 or a week has become too long.
 
 ## One day
@@ -261,13 +261,15 @@ chapters 9 and 10 comes with the library, so nobody waits for a long training.
 |---|---|---|---|
 {day}
 
-Before the day: students install the course, or open one chapter on Colab ([how](instructors.md)), and run chapter 0 to
-its end. The first cell that uses Keras takes a few seconds more than the others.
+Before the day: students install the course, or open one chapter on Colab ([how](instructors.md#for-your-students)), and
+run chapter 0 to its end. The first cell that uses Keras takes a few seconds more than the others.
 
 ## Six weeks
 
-One meeting a week, with a break between its chapters; the exercises are homework, and the next meeting begins with the
-[wrong answers](misconceptions.md) that came back.
+One meeting a week. To the minutes in class add ten for a break between the chapters, and from the second week on fifteen to
+begin with: ask which hints the checks gave, and talk about the [wrong answers](misconceptions.md) behind them. The exercises
+are homework. What a week's homework asks for besides them is for those who want more; allow half an hour for a text, and
+an evening for a data set or a GPU.
 
 {weeks}
 """
