@@ -261,7 +261,7 @@ chapters 9 and 10 comes with the library, so nobody waits for a long training.
 |---|---|---|---|
 {day}
 
-Before the day: students install the course, or open one chapter on Colab ([how](instructors.md#for-your-students)), and
+Before the day: students install the course, or open one chapter on Colab ([how](instructors.md)), and
 run chapter 0 to its end. The first cell that uses Keras takes a few seconds more than the others.
 
 ## Six weeks
