@@ -163,8 +163,8 @@ HEAD = """<!-- Made by `make ledger` from book/ledger.toml: change that file, no
 
 What the paper {{cite}}`roth2018` says, fact by fact, in our words: where the course teaches it, where the library does
 it, what was measured here, and where and why we depart from it. *Derived* means that it follows by arithmetic, *ours*
-that the paper leaves it open and we chose. The paper's numbers in the chapters' sentences are those of this page; chapters
-10 and 11 also copy its Tables 1 and 2 whole.
+that the paper leaves it open and we chose. The paper's numbers in the chapters' sentences are those of this page;
+chapters 10 and 11 also copy its Tables 1 and 2 whole.
 
 No row says of itself that it holds. A program works it out from what is on record:
 

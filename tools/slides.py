@@ -179,7 +179,9 @@ def deck(chapter, folder):
         if section.heading == "Exercises":
             items = [f"- {e.number} {'★' * e.stars} {e.title}" for e in chapter.exercises]
             slides.append(slide("Exercises", "\n".join(items), _cited("\n\n".join(e.text for e in chapter.exercises))))
-        if section.heading in ("Exercises", "References") or not section.parts:  # nothing between a heading and the next
+        if (
+            section.heading in ("Exercises", "References") or not section.parts
+        ):  # nothing between a heading and the next
             continue
         if section.heading == "Summary":
             kind = "dense" if len(section.parts[0]) > 850 else "list"

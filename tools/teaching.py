@@ -248,8 +248,8 @@ SCHEDULE = """\
 
 Two ways through the course. The minutes come from the chapters' heads, where they are our estimate; those of a section
 are its share of the chapter's words, and those of an exercise its share of the chapter's stars, all rounded to five
-minutes; the notebooks run while you talk. Which chapters and sections come when is written in `book/schedule.toml`: change it, and `make pages` adds up anew and says where a day
-or a week has become too long.
+minutes; the notebooks run while you talk. Which chapters and sections come when is written in `book/schedule.toml`:
+change it, and `make pages` adds up anew and says where a day or a week has become too long.
 
 ## One day
 
@@ -266,10 +266,10 @@ run chapter 0 to its end. The first cell that uses Keras takes a few seconds mor
 
 ## Six weeks
 
-One meeting a week. To the minutes in class add ten for a break between the chapters, and from the second week on fifteen to
-begin with: ask which hints the checks gave, and talk about the [wrong answers](misconceptions.md) behind them. The exercises
-are homework. What a week's homework asks for besides them is for those who want more; allow half an hour for a text, and
-an evening for a data set or a GPU.
+One meeting a week. To the minutes in class add ten for a break between the chapters, and from the second week on
+fifteen to begin with: ask which hints the checks gave, and talk about the [wrong answers](misconceptions.md) behind
+them. The exercises are homework. What a week's homework asks for besides them is for those who want more; allow half an
+hour for a text, and an evening for a data set or a GPU.
 
 {weeks}
 """
