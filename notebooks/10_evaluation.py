@@ -85,8 +85,8 @@ print(scores.shape)
 assert np.all(np.isnan(scores[:, :5]) == 0) and np.any(np.isnan(scores[:, 5]))
 
 # %% [markdown]
-# Some entries are `nan`: there the patient has no gallbladder, and the network found none. As in [chapter
-# 5](05_dice.ipynb), such an entry is left out.
+# Some entries are `nan`: there the patient has no gallbladder, and the network found none. As in
+# [chapter 5](05_dice.ipynb), such an entry is left out.
 #
 # The paper's tables {cite}`roth2018` have four statistics for each organ. With $n$ patients and their scores $D_i$,
 #
@@ -386,7 +386,7 @@ for organ in organseg.ORGANS:
 
 # %% [markdown]
 # The borders are off by one voxel nearly everywhere, and the ASSD says so: about 4 mm for each. (Not quite everywhere:
-# where the shell fills a groove of the liver, the groove's bottom is up to 12.4 mm from the new border. The artery
+# where the shell fills a groove of the liver, its bottom is up to 12.4 mm from the new border. The artery
 # leaves the scan at the top, where no shell can grow.) Dice falls from 0.899 for the liver to 0.569 for the vein. For a
 # ball of radius $R$ and a shell of thickness $d$ the overlap is the ball, and
 #
@@ -403,7 +403,8 @@ points = {"vessel, radius 6 mm": (6, 2), "gallbladder, radius 20 mm": (20, 3), "
 for name, (R, power) in points.items():
     height = 2 * R**power / (R**power + (R + d) ** power)
     axes.plot(R, height, "o", color="black")
-    axes.annotate(f" {name}: {height:.2f}", (R, height), va="top", ha="right" if R > 40 else "left")
+    side = "center" if R > 40 else "left"
+    axes.annotate(f"{name}: {height:.2f}", (R, height), (6, -10), textcoords="offset points", va="top", ha=side)
     print(f"{name}: {height:.2f}")
 axes.set(xlabel="radius (mm)", ylabel="Dice", ylim=(0, 1), title="A border that is 4 mm off")
 axes.legend(loc="lower right")
@@ -497,7 +498,7 @@ assert by_distance.hausdorff_mm[0] > 200 and by_distance.dice[0] > 0.85
 # belongs to another patient, and its Dice is good: 0.91. For the first two we draw the slice with most wrong voxels of
 # that organ: the truth as a line, the prediction in colour.
 
-# %% alt="Two axial slices, cut out around the organ. Left: a few green voxels, called gallbladder, at the wall of the bowel beside the liver, where there is no true outline. Right: the yellow predicted pancreas overlaps with the true outline in part and leaves one end of it empty."
+# %% alt="Two axial slices, cut out around the organ. Left: a few green voxels, called gallbladder, beside the liver, where there is no true outline. Right: the yellow predicted pancreas fills a part of the true outline, and a long yellow band lies in front of it."
 def draw_worst(axes, row):
     number = [case.name for case in cases].index(row.case)
     organ = organseg.ORGANS[organseg.ORGAN_NAMES.index(row.organ)]
@@ -547,8 +548,8 @@ assert abs(hu.mean() - pancreas_patient.image[ndimage.binary_erosion(band, plus)
 
 # %% [markdown]
 # More was missed than added, 17 against 13 ml. What was added is mostly unlabelled in truth, probably a loop of bowel.
-# At its edge there is fat, so we compare the insides: 96 HU in the band of this slice, 90 in the pancreas, with
-# deviations as large as the difference. So brightness alone gives no reason to reject it. A guess at what might help:
+# At its edge there is fat, so we compare the insides: 96 HU in the band of this slice, 90 in the pancreas, and
+# both deviate by more than the difference. So brightness alone gives no reason to reject it. A guess at what might help:
 # more patients with bowel at this place. No table says as much. Scroll through the prediction of this patient, to the
 # slice in the picture's title and beyond:
 
@@ -723,7 +724,8 @@ for panel, (title, labels) in zip(axes.flat, pictures.items()):
     panel.imshow(labels.T, cmap=colours, vmin=0, vmax=7, interpolation="nearest", **edges)
     for organ in organseg.ORGANS:
         panel.contour(organ.id == scan.label[:, :, z].T, levels=[0.5], colors="white", linewidths=0.8, **edges)
-    panel.set(title=title, xlim=(32, -18), ylim=(28, 82))
+    panel.set(xlim=(32, -18), ylim=(28, 82))
+    panel.set_title(title, fontsize=10)
 axes[0].set(xlabel="x (mm)", ylabel="y (mm)")
 plt.show()
 
@@ -741,8 +743,8 @@ assert gain.min() > 0 and 0.015 < gain.mean() < 0.06
 assert dice_of(by_probability).mean() > on_own_grid.mean() > dice_of(by_label).mean()
 
 # %% [markdown]
-# Look at the edge of the aorta: its steps become smaller from picture to picture, and the artery's Dice goes from 0.887
-# to 0.910. Every organ gains, on average 0.02, and nothing was learned in between: it is the same prediction, resampled
+# Look at the edge of the aorta: the last two pictures have smaller steps, and the artery's Dice goes from 0.887 to 0.910
+# on voxels of 3 mm. Every organ gains, on average 0.02, and nothing was learned in between: it is the same prediction, resampled
 # with more care. So the grid on which one scores is part of the result. The fair one is that on which the truth was
 # drawn. Scored on its own 4 mm grid, the same network comes out between the two, on average. (The paper
 # {cite}`roth2018` does not state on which grid its Dice was computed.)
@@ -751,7 +753,7 @@ assert dice_of(by_probability).mean() > on_own_grid.mean() > dice_of(by_label).m
 # pancreas, what was added and what is missing. The thin end of the stomach is missing as well: a second, separate
 # error, higher up than the band.
 
-# %% tags=["nbval-ignore-output"] alt="Truth and prediction side by side in three dimensions, from the front. In the truth a thin end of the stomach runs above the yellow pancreas. In the prediction this end is missing, and the pancreas is shorter at the top and has a broad band below it; the other organs look alike."
+# %% tags=["nbval-ignore-output"] alt="Truth and prediction side by side in three dimensions, from the front. In the truth a thin end of the stomach runs above the yellow pancreas. In the prediction this end is missing, and the pancreas has a broader band in front; the other organs look alike."
 organseg.render(scan, by_probability)
 
 # %% [markdown]
