@@ -32,7 +32,7 @@ def two_minima(answer):
 
 @exercise("10.2")
 def thickness(answer):
-    """Of Dice 2.3 against 14.9 % are missing, six times as much; 0.7 against 2.1 mm is three times as much."""
+    """The Dice lost differs 6.5 times between the two organs, the mm only 3 times: the gallbladder is the smaller."""
     cases = [(0.9, 60.0), (0.5, 20.0), (1.0, 45.0), (0.851, 20.0)]
     found = np.array([float(answer(*case)) for case in cases])
     dice, radius = np.array(cases).T
