@@ -59,6 +59,8 @@ def test_a_row_shows_a_figure_that_a_program_found(fact):
 def test_only_what_a_chapter_printed_is_quoted():
     assert ledger.printed_line("06_unet: all ") == "all 19,071,784"
     assert ledger.printed_line("06_unet: no output begins with this") is None
+    with pytest.raises(SystemExit, match="found no output that begins as"):
+        ledger.quoted("06_unet: no output begins with this")
 
 
 @each_row

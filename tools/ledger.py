@@ -228,8 +228,12 @@ def printed_line(entry):
 
 
 def quoted(entry):
-    name = entry.partition(": ")[0]
-    return f"chapter [{short_name(name)}]({chapter_address(name)}): `{printed_line(entry)}`"
+    name, line = entry.partition(": ")[0], printed_line(entry)
+    if line is None:
+        sys.exit(
+            f"book/ledger.toml: found no output that begins as {entry!r}; name another line, or run `make notebooks`"
+        )
+    return f"chapter [{short_name(name)}]({chapter_address(name)}): `{line}`"
 
 
 def filled(fact, known):
