@@ -1,8 +1,8 @@
 """Train one sound and eight broken networks for chapter 12's gallery of failures: `make gallery`.
 
 Each broken run differs from the sound one in one place, an error that people make. Its curves, scores and one picture
-are stored in lib/organseg/weights/broken_runs.npz (see `organseg.gallery`). It takes about twenty minutes on two CPU
-cores, and 2 GB of memory; `python benchmarks/broken_runs.py leak` makes one run anew.
+are stored in lib/organseg/weights/broken_runs.npz (see `organseg.gallery`). The nine took 27 minutes together on
+two busy CPU cores, and 1.3 GB of memory; `python benchmarks/broken_runs.py leak` makes one run anew.
 """
 
 import argparse

@@ -26,7 +26,7 @@ def made(path):
 
 
 def code_cells(path):
-    return [cell for cell in made(path).cells if cell.cell_type == "code"]
+    return tool.code(made(path))
 
 
 def has_tag(cell, tag):

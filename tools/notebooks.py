@@ -321,10 +321,11 @@ def main():
         for path in chapters():
             if arguments.names and not path.name.startswith(tuple(arguments.names)):
                 continue
-            if not (arguments.names or arguments.into) and is_current(path):
+            asked = arguments.names or arguments.into  # run these whether they changed or not
+            if not asked and is_current(path):
                 print(f"{path.stem}: up to date")
                 continue
-            if not (arguments.names or arguments.into) and keep_outputs(path):
+            if not asked and keep_outputs(path):
                 print(f"{path.stem}: new words, the same code: outputs kept")
                 continue
             measures = run(path, arguments.into)
