@@ -4,7 +4,7 @@ PYTHON  ?=
 VENV    := .venv
 VENV_COLAB := .venv-colab
 VENV_LOCK  := .venv-lock
-COLAB   ?= ../shared/reference/colab-constraints.txt
+COLAB   ?= tests/reference/colab-constraints.txt
 RESULTS ?= results
 BUILD   := build
 CASES   ?= 16
@@ -15,9 +15,9 @@ LOCK_OPTIONS ?=
 SOLUTIONS ?= yes
 
 # The tests whose subject computes with Keras: they run once more under JAX.
-TESTS_OF_BACKEND := tests/test_networks.py tests/test_losses.py tests/test_augmentation.py \
-                    tests/test_training.py tests/test_inference.py \
-                    tests/test_costs.py::test_xla_counts_nearly_the_same
+TESTS_OF_BACKEND := tests/core/test_networks.py tests/core/test_losses.py tests/core/test_augmentation.py \
+                    tests/core/test_training.py tests/core/test_inference.py \
+                    tests/course/test_costs.py::test_xla_counts_nearly_the_same
 PYTEST := -m pytest -q --durations=10
 # Every notebook runs again, and its outputs are compared with the stored ones.
 NBVAL := $(PYTEST) --nbval notebooks

@@ -1,7 +1,7 @@
 """Train one sound and eight broken networks for chapter 12's gallery of failures: `make gallery`.
 
 Each broken run differs from the sound one in one place, an error that people make. Its curves, scores and one picture
-are stored in lib/organseg/weights/broken_runs.npz (see `organseg.gallery`). The nine took 27 minutes together on
+are stored in lib/organseg/weights/broken_runs.npz (see `organseg.course.gallery`). The nine took 27 minutes together on
 two busy CPU cores, and 1.3 GB of memory; `python benchmarks/broken_runs.py leak` makes one run anew.
 """
 
@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from organseg import make_phantom
 from organseg.backend import keras
-from organseg.exercises.chapter_12 import CAUSES
-from organseg.gallery import GALLERY, GalleryRun
+from organseg.course.chapter_12 import CAUSES
+from organseg.course.gallery import GALLERY, GalleryRun
 from organseg.geometry import WorkingGrid, normalise, to_file_grid, to_working
 from organseg.inference import predict_probabilities
 from organseg.metrics import dice

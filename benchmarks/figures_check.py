@@ -178,9 +178,9 @@ def full_size():
 
 ONE_STEP = """
 import numpy as np, psutil
-from organseg.costs import training_bytes
+from organseg.course.costs import training_bytes
 from organseg.networks import unet
-from organseg.preflight import PeakMemory
+from organseg.command.preflight import PeakMemory
 from organseg.profiles import PROFILES
 from organseg.training import compiled
 network = unet()
@@ -203,7 +203,7 @@ def training_memory():
 
 
 PACE = """
-from organseg.preflight import check_machine
+from organseg.command.preflight import check_machine
 pace = check_machine("paper", 60)
 print(pace.seconds_per_step, pace.hours() / 24)
 """

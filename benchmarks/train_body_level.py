@@ -1,7 +1,7 @@
 """Train the CNN of chapter 3 (lib/organseg/weights/body_level.weights.h5), on phantoms only: `make weights`.
 
-It names the body level of an axial slice. The phantoms that score it here and in tests/test_body_level.py have other
-seeds than those it is trained on. It takes about two and a half minutes on two CPU cores, and 1 GB of memory.
+It names the body level of an axial slice. The phantoms that score it here and in tests/core/test_body_level.py have
+other seeds than those it is trained on. It takes about two and a half minutes on two CPU cores, and 1 GB of memory.
 """
 
 import argparse

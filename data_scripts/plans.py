@@ -10,7 +10,7 @@ import pandas
 
 from organseg import Case, OrgansegError, load_case, save_image, save_label
 from organseg.cases import read_on_grid
-from organseg.checks import doubts
+from organseg.command.doubts import doubts
 from organseg.folders import image_file, label_file
 from organseg.geometry import AIR
 from series import patient_id, read_series
@@ -151,7 +151,7 @@ def _held_out(archive, names, table):
 
 
 def prepare_case(plan, archive, table, out, scratch):
-    """Read one case from the archive and write it; returns the doubts about the scan (see `organseg.checks`).
+    """Read one case from the archive and write it; returns the doubts about the scan (see `organseg.command.doubts`).
 
     Raises
     ------

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from archives import open_archive
 from download import check_md5, fetch
 from organseg import OrgansegError, write_dataset_json
-from organseg.cases import whole_file
+from organseg.files import whole_file
 from organseg.folders import image_file, label_file
 from plans import plan_cases, prepare_case
 from tables import DATASETS, card, dataset, list_of, own_table, read_datasets, recipe

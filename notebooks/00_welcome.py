@@ -130,7 +130,7 @@ organseg.show_volume(case, labels=prediction)
 
 # %%
 from dataclasses import replace
-from organseg.viewing import slice_picture
+from organseg.show.slices import slice_picture
 
 
 def draw_stack(axes, volume, heights):
@@ -242,7 +242,7 @@ for profile in organseg.PROFILES.values():
 # Try a wrong number first, to see a hint.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 number_of_classes = ...
 check("0.1", number_of_classes)

@@ -395,7 +395,7 @@ for organ in organseg.ORGANS:
 print(f"background: {np.mean(case.label == 0):.0%} of the voxels")
 
 # %% alt="Left: a slice from the front through the synthetic patient with its organs in colour. Right: a bar for each organ's volume; the liver's is many times longer than all others, the gallbladder's hardly visible."
-from organseg.viewing import best_slice, slice_picture
+from organseg.show.slices import best_slice, slice_picture
 
 figure, (slice_axes, bars) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 size = np.array(case.image.shape) * case.spacing
@@ -680,7 +680,7 @@ for axes, (name, one) in zip(panels.flat, shown.items()):
 # 3. An LPS scan after `image[::-1].transpose(1, 0, 2)`.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 codes = ...
 check("1.1", codes)

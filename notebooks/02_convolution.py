@@ -780,7 +780,7 @@ assert abs(probabilities.sum() - 1) < 1e-5 and probabilities.min() > 0
 # given `stride`. How many results are there? Write a formula that holds wherever the kernel fits.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def output_size(size, kernel, padding, stride):

@@ -766,7 +766,7 @@ if organamnist is not None:
 # and the layer has `4 * base_filters` outputs. Write a formula; do not build the network.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def dense_parameters(input_size, base_filters, levels):

@@ -646,7 +646,7 @@ for name, share in zip(("background", *organseg.ORGAN_NAMES), shares, strict=Tru
 # *each* end, as we did with the interpolation. Write the function that says how many pixels come out along one axis.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def output_size(size, kernel, stride, crop):

@@ -721,7 +721,7 @@ np.testing.assert_allclose(slope(partial_loss, drawn[:1]), 0, atol=1e-9)
 # case into its Jaccard score.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def jaccard_from_dice(dice):

@@ -635,7 +635,7 @@ print(f"{finer}: {np.prod(finer) / np.prod(long):.0f} times the voxels, {needed 
 # with batch normalisation and without bias. How many trainable parameters has this level?
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def level_parameters(below, across):

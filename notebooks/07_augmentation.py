@@ -853,7 +853,7 @@ for name, score in stored.items():
 # first of the interval that begins there.)
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def points_needed(size, spacing):

@@ -897,7 +897,7 @@ assert round(19_071_784 / run.network.count_params()) == 16
 # one was missed in all steps.) Return the smallest such number of steps.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def steps_until_seen(patients, crops):
@@ -946,7 +946,7 @@ print([f"{share_of_the_last(momentum, 10):.2f}" for momentum in (0.9, 0.99)])
 # (`"statistics"`). The held-out losses are computed in use, with the moving averages. Which is which? What would you do with each?
 
 # %% alt="Three panels, A, B and C, each with a training curve and a held-out curve of the Dice loss over two thousand steps, to be diagnosed in the exercise." slide="Over-fitting, a plateau, or statistics that are not those of the features: which is which?"
-from organseg.exercises.chapter_8 import CURVE_STEPS, mystery_curves
+from organseg.course.chapter_8 import CURVE_STEPS, mystery_curves
 
 figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True, layout="constrained")
 for panel, (name, (training, held_out_curve)) in zip(panels, mystery_curves().items(), strict=True):

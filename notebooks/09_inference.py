@@ -747,7 +747,7 @@ plt.show()
 # A tile's margin ends where the scan ends.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def wasted_slices(depth, tile_depth, margin):

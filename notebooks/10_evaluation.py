@@ -770,7 +770,7 @@ organseg.render(scan, by_probability)
 # row "Total Avg.", and the mean over the organs of the worst patient. `np.nanmin` and `np.nanmean` leave out `nan`.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def two_minima(scores):

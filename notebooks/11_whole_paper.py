@@ -474,7 +474,7 @@ paper_test = pandas.DataFrame(
 # ([chapter 10](10_evaluation.ipynb)). Do our copies give the numbers that the paper prints there?
 
 # %%
-from organseg.metrics import total_average
+from organseg.tables import total_average
 
 print("Table 1:", total_average(paper_training).round(2).to_dict())
 print("Table 2:", total_average(paper_test).round(2).to_dict())
@@ -649,7 +649,7 @@ organseg.overlay_figure(*segment(worst))
 # minimum 49.4 %).
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def without_the_worst(average, minimum, n):

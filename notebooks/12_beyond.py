@@ -665,7 +665,7 @@ print(for_monai)
 # does not mean finished: in so few steps the gallbladder, a few dozen voxels, is not found.)
 
 # %% alt="The sound run. Above, at the left: the losses of training crops and validation patients fall together from about -0.1 to about -0.65 and -0.7. At the right: the mean Dice of the validation patients rises to about 0.7, and a diamond for the new patients lies at the same height. Below: the labels given in training lie on the organs; the prediction for a new patient looks like the truth." slide="A sound run: both losses fall together, new patients score as the validation patients do, and labels lie where the organs are."
-from organseg.gallery import draw_gallery_run, gallery_run
+from organseg.course.gallery import draw_gallery_run, gallery_run
 
 sound = gallery_run("sound")
 assert sound.steps[-1] == 400
@@ -754,7 +754,7 @@ draw_gallery_run(gallery_run("H"), "run H")
 # raises the mean *and* lowers no single patient's score by more than 0.01. Column 0 of the arrays is the organ with id 1.
 
 # %% tags=["exercise"]
-from organseg.exercises import check
+from organseg.course import check
 
 
 def safe_organs(before, after):

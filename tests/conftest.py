@@ -23,9 +23,9 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def vectors(shared):
-    """Reference values computed by other software: ../shared/reference/vectors.json."""
-    return json.loads((shared / "reference" / "vectors.json").read_text())
+def vectors():
+    """Reference values computed by other software: MONAI, SimpleITK (tests/reference/vectors.json says which)."""
+    return json.loads((Path(__file__).parent / "reference" / "vectors.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import nbformat
 
 from notebooks import NOTEBOOKS, ROOT, chapters, has_tag
 
-sys.path.append(str(ROOT / "tests"))  # the stored wrong answers are with the tests, which try them
+sys.path.append(str(ROOT / "tests" / "course"))  # the stored wrong answers are with the tests, which try them
 PLAN = ROOT / "book" / "schedule.toml"
 LONGEST_DAY = 7 * 60  # minutes, breaks included and lunch not
 LONGEST_STRETCH = 105  # minutes without a break
@@ -302,13 +302,13 @@ wrong answers' code are behind a click."""
 
 
 def _item(number, answer, _, *shows):
-    from organseg.exercises import said_of
+    from organseg.course import said_of
 
-    import_module(f"organseg.exercises.chapter_{number.split('.')[0]}")
+    import_module(f"organseg.course.chapter_{number.split('.')[0]}")
     name = getattr(answer, "__name__", None)
     words = " ".join(answer.__doc__.split()) if name and answer.__doc__ else "".join(shows)
     if not words:
-        sys.exit(f"tests/wrong_answers: {name or answer!r} of exercise {number} says nothing of its author's thinking; "
+        sys.exit(f"tests/course/wrong_answers: {name or answer!r} of {number} says nothing of its author's thinking; "
                  "add a docstring, or a fourth entry to a value")  # fmt: skip
     hint = re.sub(r"([*<$|])(?![^`]*`[^`]*(?:`[^`]*`)*$)", r"\\\1", said_of(number, answer).removeprefix("not yet. "))
     return f"- {words} (`{name or _value(answer)}`)\n\n  *Hint:* {hint}"
@@ -350,7 +350,7 @@ def pages():
     made = {
         "objectives.md": MADE.format(source="`tools/teaching.py`") + objectives(course) + "\n",
         "schedule.md": MADE.format(source="`book/schedule.toml`") + schedule(course, plan),
-        "misconceptions.md": MADE.format(source="`tests/wrong_answers`") + misconceptions(course),
+        "misconceptions.md": MADE.format(source="`tests/course/wrong_answers`") + misconceptions(course),
     }
     return {ROOT / "book" / name: text for name, text in made.items()}
 

@@ -1,7 +1,7 @@
 """Three-dimensional pictures in the book: its pages share one copy of plotly's script, the installed package's.
 
 A notebook stores a rendering as plotly's own kind of output. Before a page is read, this Sphinx extension puts in its
-place the piece of HTML that `rendering.js` fills; nothing is taken from the net.
+place the piece of HTML that `mesh.js` fills; nothing is taken from the net.
 """
 
 import json
@@ -9,9 +9,9 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from organseg.rendering import PLOTLY, rendering_html
+from organseg.show.mesh import PLOTLY, rendering_html
 
-SCRIPTS = (("plotly", "package_data/plotly.min.js"), ("organseg", "rendering.js"))
+SCRIPTS = (("plotly", "package_data/plotly.min.js"), ("organseg.show", "mesh.js"))
 
 
 def place_renderings(app, docname, source):
@@ -38,5 +38,5 @@ def copy_scripts(app, error):
 def setup(app):
     app.connect("source-read", place_renderings)
     app.connect("build-finished", copy_scripts)
-    app.add_js_file("rendering.js", loading_method="defer")
+    app.add_js_file("mesh.js", loading_method="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,16 +1,18 @@
 """organseg: from CNNs to the 3D U-Net of Roth et al. 2018 for multi-organ CT segmentation.
 
-The rooms, in the order in which a scan walks through them: `cases`, `folders`, `geometry`, `phantom`, `sampling`,
-`augmentation`, `networks`, `losses`, `training`, `preflight`, `inference`, `postprocessing`, `metrics`; and the
-tools to see with: `viewing`, `scroller`, `rendering`, `widgets`, `diagrams`, `costs`, `gallery`. The names below are
-the public ones.
+The core, in the order in which a scan walks through it: `cases`, `folders`, `geometry`, `sampling`,
+`augmentation`, `networks`, `losses`, `training`, `runs`, `inference`, `postprocessing`, `metrics`,
+`tables`. The rooms around it: `phantom` (a synthetic abdomen), `show` (pictures), `command` (the
+command line), `course` (what the chapters need). The names below are the public ones.
 
-Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no other.
+Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no
+other.
 """
 
 import os
 
-# TensorFlow's C++ log lines would become outputs of a notebook's first cell; this must be set before it is imported.
+# TensorFlow's C++ log lines would become outputs of a notebook's first cell; this must be set
+# before it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
@@ -18,7 +20,8 @@ from importlib import import_module  # noqa: E402
 
 __version__ = "0.1.0"
 
-# Names are imported when they are first used, so that reading a NIfTI file does not wait for a deep-learning framework.
+# Names are imported when they are first used, so that reading a NIfTI file does not wait for a
+# deep-learning framework.
 _ROOMS = {
     "cases": ("Case", "load_case", "save_image", "save_label"),
     "folders": ("CaseFiles", "find_cases", "split", "write_dataset_json"),
@@ -33,17 +36,18 @@ _ROOMS = {
     "profiles": ("PROFILES", "Profile", "choose_profile"),
     "runs": ("Run", "load_body_level_cnn", "load_run"),
     "training": ("train",),
-    "preflight": ("Pace", "check_machine"),
+    "command.preflight": ("Pace", "check_machine"),
     "inference": ("predict", "predict_probabilities"),
     "postprocessing": ("fill_holes", "keep_largest"),
-    "metrics": ("dice", "organ_table", "score_case", "surface_distances"),
-    "viewing": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),
-    "scroller": ("show_volume",),
-    "rendering": ("organ_meshes", "render"),
-    "widgets": ("explore",),
-    "diagrams": ("draw_network",),
-    "gallery": ("GalleryRun", "draw_gallery_run", "gallery_run"),
-    "costs": ("LayerCost", "crops_that_fit", "layer_costs", "training_bytes", "training_flops"),
+    "metrics": ("dice", "score_case", "surface_distances"),
+    "tables": ("organ_table",),
+    "show.slices": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),
+    "show.scroller": ("show_volume",),
+    "show.mesh": ("organ_meshes", "render"),
+    "show.sliders": ("explore",),
+    "show.diagrams": ("draw_network",),
+    "course.gallery": ("GalleryRun", "draw_gallery_run", "gallery_run"),
+    "course.costs": ("LayerCost", "crops_that_fit", "layer_costs", "training_bytes", "training_flops"),
 }  # fmt: skip
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_ROOM_OF)

@@ -1,13 +1,15 @@
-"""Augmentation (II.B): a smooth B-spline deformation, a rotation and a translation of a crop, in one resampling.
+"""Augmentation (II.B): a smooth B-spline deformation, a rotation and a translation of a crop, in
+one resampling.
 
-`draw_warp` draws the numbers and `apply_warp` carries them out, so that tests and pictures can fix them. A warp is
-computed for the crop's own voxels only: for each of them, where in the scan it is read. Image and label are then read
-once each, the image linearly and the label at the nearest voxel; outside the scan there is air and background, never a
-smeared edge.
+`draw_warp` draws the numbers and `apply_warp` carries them out, so that tests and pictures can fix
+them. A warp is computed for the crop's own voxels only: for each of them, where in the scan it is
+read. Image and label are then read once each, the image linearly and the label at the nearest
+voxel; outside the scan there is air and background, never a smeared edge.
 
-Displacement of a cubic B-spline on control points c with spacing s (one row of points lies before the crop):
-d(x) = Σ_ijk c_ijk B(x/s - i + 1) B(y/s - j + 1) B(z/s - k + 1). B never exceeds 2/3 and neighbours partly cancel, so
-control points within ±4 move voxels by 0.7–0.8 RMS per component; a field folds only beyond about 0.4 s.
+Displacement of a cubic B-spline on control points c with spacing s (one row of points lies before
+the crop): d(x) = Σ_ijk c_ijk B(x/s - i + 1) B(y/s - j + 1) B(z/s - k + 1). B never exceeds 2/3 and
+neighbours partly cancel, so control points within ±4 move voxels by 0.7–0.8 RMS per component; a
+field folds only beyond about 0.4 s.
 """
 
 from dataclasses import dataclass
@@ -27,9 +29,11 @@ class Warp:
 
     Attributes
     ----------
-    control_points : (3, i, j, k) displacements along x, y, z at the control points, in voxels of the working grid
+    control_points : (3, i, j, k) displacements along x, y, z at the control points, in voxels of
+        the working grid
     control_spacing : (3,) voxels between control points
-    angles : (3,) rotations about the x, y and z axis through the crop's centre, in degrees, applied in this order
+    angles : (3,) rotations about the x, y and z axis through the crop's centre, in degrees, applied
+        in this order
     translation : (3,) voxels
     """
 
@@ -46,12 +50,15 @@ def draw_warp(rng, shape, paper_voxels=(1.0, 1.0, 1.0)):
     ----------
     rng : numpy.random.Generator
     shape : crop size in voxels (x, y, z)
-    paper_voxels : the paper's voxel in voxels of the working grid (`WorkingGrid.paper_voxels`): the same warp in mm
+    paper_voxels : the paper's voxel in voxels of the working grid (`WorkingGrid.paper_voxels`): the
+        same warp in mm
     """
     scale = np.asarray(paper_voxels, dtype=float)
     spacing = CONTROL_SPACING * scale
     counts = control_counts(shape, spacing)
-    control_points = rng.uniform(-MAX_DISPLACEMENT, MAX_DISPLACEMENT, (3, *counts)) * scale.reshape(3, 1, 1, 1)
+    control_points = rng.uniform(-MAX_DISPLACEMENT, MAX_DISPLACEMENT, (3, *counts)) * scale.reshape(
+        3, 1, 1, 1
+    )
     angles = rng.uniform(-MAX_ROTATION, MAX_ROTATION, 3)
     translation = rng.uniform(-MAX_TRANSLATION, MAX_TRANSLATION, 3) * scale
     return Warp(control_points, tuple(spacing), tuple(angles), tuple(translation))
@@ -59,7 +66,12 @@ def draw_warp(rng, shape, paper_voxels=(1.0, 1.0, 1.0)):
 
 def no_warp(shape, control_spacing=(CONTROL_SPACING,) * 3):
     """The warp that changes nothing, to the bit."""
-    return Warp(np.zeros((3, *control_counts(shape, control_spacing))), tuple(control_spacing), (0.0,) * 3, (0.0,) * 3)
+    return Warp(
+        np.zeros((3, *control_counts(shape, control_spacing))),
+        tuple(control_spacing),
+        (0.0,) * 3,
+        (0.0,) * 3,
+    )
 
 
 def apply_warp(warp, image, label, corner, shape, voxel_size=(1.0, 1.0, 1.0), outside=0.0):
@@ -71,7 +83,8 @@ def apply_warp(warp, image, label, corner, shape, voxel_size=(1.0, 1.0, 1.0), ou
     label : uint8 array of the same shape, or None
     corner : index of the crop's first voxel before the warp; may lie outside the scan
     shape : crop size in voxels
-    voxel_size : mm per voxel along x, y, z; only ratios matter: a rotation keeps lengths in mm, not in voxels
+    voxel_size : mm per voxel along x, y, z; only ratios matter: a rotation keeps lengths in mm, not
+        in voxels
     outside : what the image is outside the scan (0 is air after `geometry.normalise`)
 
     Returns
@@ -79,23 +92,31 @@ def apply_warp(warp, image, label, corner, shape, voxel_size=(1.0, 1.0, 1.0), ou
     image crop (float32) and label crop (uint8 or None), both of the given shape
     """
     coordinates = warp_coordinates(warp, corner, shape, voxel_size)
-    crop = ndimage.map_coordinates(image, coordinates, np.float32, order=1, mode="grid-constant", cval=outside)
+    crop = ndimage.map_coordinates(
+        image, coordinates, np.float32, order=1, mode="grid-constant", cval=outside
+    )
     if label is None:
         return crop, None
     # The labels at the nearest voxel: a mean of two organs' ids would be a third organ.
-    return crop, ndimage.map_coordinates(label, coordinates, label.dtype, order=0, mode="grid-constant", cval=0)
+    return crop, ndimage.map_coordinates(
+        label, coordinates, label.dtype, order=0, mode="grid-constant", cval=0
+    )
 
 
 def warp_coordinates(warp, corner, shape, voxel_size=(1.0, 1.0, 1.0)):
-    """Where in the scan each voxel of the crop is read: (3, x, y, z), in voxels; see `apply_warp`."""
+    """Where in the scan each voxel of the crop is read: (3, x, y, z), in voxels; see
+    `apply_warp`."""
     grid = np.meshgrid(*[np.arange(n, dtype=float) for n in shape], indexing="ij", sparse=True)
-    coordinates = displacement(warp.control_points, warp.control_spacing, [np.arange(n, dtype=float) for n in shape])
+    coordinates = displacement(
+        warp.control_points, warp.control_spacing, [np.arange(n, dtype=float) for n in shape]
+    )
     linear = rotation(warp.angles)
     size = np.asarray(voxel_size, dtype=float)
     linear = linear * size / size[:, None]  # voxels -> mm, rotate, mm -> voxels
     centre = (np.asarray(shape) - 1) / 2
-    # Rotating about the centre moves voxel x to centre + R(x - centre). Written as a change of x, so that a warp of
-    # zeros adds exact zeros to exact indices and reads the very values of the scan.
+    # Rotating about the centre moves voxel x to centre + R(x - centre). Written as a change of x,
+    # so that a warp of zeros adds exact zeros to exact indices and reads the very values of the
+    # scan.
     change = linear - np.eye(3)
     offset = np.asarray(corner, dtype=float) + warp.translation - change @ centre
     for axis in range(3):
@@ -111,25 +132,32 @@ def displacement(control_points, control_spacing, positions):
     ----------
     control_points : (3, i, j, k)
     control_spacing : (3,) voxels
-    positions : three 1-D arrays, the lattice's places along x, y and z in voxels; control point 0 lies one spacing
-        before 0
+    positions : three 1-D arrays, the lattice's places along x, y and z in voxels; control point 0
+        lies one spacing before 0
 
     Returns
     -------
-    (3, len(x), len(y), len(z)). The spline is a product of three 1-D ones, so three small matrices do it all.
+    (3, len(x), len(y), len(z)). The spline is a product of three 1-D ones, so three small matrices
+    do it all.
     """
     x, y, z = (
         spline_basis(where / spacing, count)
-        for where, spacing, count in zip(positions, control_spacing, control_points.shape[1:], strict=True)
+        for where, spacing, count in zip(
+            positions, control_spacing, control_points.shape[1:], strict=True
+        )
     )
-    # Contract the longest axis first and one axis at a time: 64³ places cost little more than one multiplication each.
+    # Contract the longest axis first and one axis at a time: 64³ places cost little more than one
+    # multiplication each.
     field = np.tensordot(control_points, z, axes=(3, 1))  # (3, i, j, z)
     field = np.tensordot(y, field, axes=(1, 2))  # (y, 3, i, z)
-    return np.tensordot(x, field, axes=(1, 2)).transpose(2, 0, 1, 3).copy()  # (x, y, 3, z) -> (3, x, y, z)
+    return (
+        np.tensordot(x, field, axes=(1, 2)).transpose(2, 0, 1, 3).copy()
+    )  # (x, y, 3, z) -> (3, x, y, z)
 
 
 def spline_basis(places, count):
-    """Cubic B-spline weights (place, control point); places in units of the spacing, control point i at i - 1."""
+    """Cubic B-spline weights (place, control point); places in units of the spacing, control point
+    i at i - 1."""
     distance = np.abs(np.asarray(places, dtype=float)[:, None] - (np.arange(count) - 1))
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.maximum(2 - distance, 0) ** 3 / 6
@@ -137,7 +165,8 @@ def spline_basis(places, count):
 
 
 def control_counts(shape, control_spacing):
-    """How many control points cover a crop: one before its first voxel, and two beyond the last one's interval."""
+    """How many control points cover a crop: one before its first voxel, and two beyond the last
+    one's interval."""
     return tuple(int((n - 1) // s) + 4 for n, s in zip(shape, control_spacing, strict=True))
 
 

@@ -1,7 +1,8 @@
 """Keras, imported without the lines that TensorFlow writes to standard error while it starts.
 
-Those lines come from C++, before any setting silences them; in a notebook they would be the first cell's output. Every
-module that needs Keras takes it from here: `from organseg.backend import keras`.
+Those lines come from C++, before any setting silences them; in a notebook they would be the first
+cell's output. Every module that needs Keras takes it from here: `from organseg.backend import
+keras`.
 """
 
 import os

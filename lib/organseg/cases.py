@@ -1,11 +1,8 @@
 """A CT case: the image in HU, its labels and its geometry; reading and writing NIfTI."""
 
 import math
-import os
-import tempfile
 import warnings
 import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 
 from organseg.errors import OrgansegError, OrgansegWarning
+from organseg.files import whole_file
 from organseg.organs import NUM_CLASSES, ORGAN_IDS
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
@@ -31,11 +29,14 @@ class Case:
     ----------
     image : float32 array (x, y, z), in Hounsfield units (HU)
     label : uint8 array of the same shape with the ids of `ORGANS`, or None
-    affine : float64 array (4, 4), voxel indices to mm, in RAS+ (x to the patient's right, y front, z to the head)
+    affine : float64 array (4, 4), voxel indices to mm, in RAS+ (x to the patient's right, y front,
+        z to the head)
     name : str
     annotated : ids of the organs for which `label` was drawn; any other organ may hide in label 0
-    levels : uint8 array (z,), the body level of each slice, known only for phantoms (`phantom.BODY_LEVELS`)
-    patient : str; scans of one patient are never split between training and test, nor meet in a mini-batch
+    levels : uint8 array (z,), the body level of each slice, known only for phantoms
+        (`phantom.BODY_LEVELS`)
+    patient : str; scans of one patient are never split between training and test, nor meet in a
+        mini-batch
     """
 
     image: np.ndarray
@@ -57,7 +58,16 @@ class Case:
         return "".join(nibabel.aff2axcodes(self.affine))
 
 
-UNREADABLE = (ImageFileError, HeaderDataError, HeaderTypeError, OSError, EOFError, ValueError, zlib.error, MemoryError)
+UNREADABLE = (
+    ImageFileError,
+    HeaderDataError,
+    HeaderTypeError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    MemoryError,
+)
 
 
 def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
@@ -65,7 +75,8 @@ def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
 
     Parameters
     ----------
-    image, label : paths of 3-D NIfTI (or Analyze pair) files; the label must lie on the image's grid
+    image, label : paths of 3-D NIfTI (or Analyze pair) files; the label must lie on the image's
+        grid
     annotated : ids of the organs that the label was drawn for
     name : str, by default the file's name without its ending and the channel suffix
 
@@ -76,53 +87,77 @@ def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
     Raises
     ------
     OrgansegError
-        The file is missing, not an image, not 3-D, not one real number per voxel, without data or without a single
-        finite value; the label lies on another grid or has unknown ids.
+        The file is missing, not an image, not 3-D, not one real number per voxel, without data or
+        without a single finite value; the label lies on another grid or has unknown ids.
     """
     voxels, affine = read_volume(image)
     finite = np.isfinite(voxels)
     if not finite.any():
-        raise OrgansegError(f"{image}: found no finite voxel; expected HU; look at how the file was written")
-    case = Case(voxels.astype(np.float32, copy=False), None, affine, name or case_name(image), tuple(annotated))
+        raise OrgansegError(
+            f"{image}: found no finite voxel; expected HU; look at how the file was written"
+        )
+    case = Case(
+        voxels.astype(np.float32, copy=False),
+        None,
+        affine,
+        name or case_name(image),
+        tuple(annotated),
+    )
     return case if label is None else replace(case, label=_read_label(label, case, image))
 
 
 def read_volume(path):
-    """The voxels (x, y, z), scaled as the header says, and the affine of a 3-D file; see `load_case` for errors."""
+    """The voxels (x, y, z), scaled as the header says, and the affine of a 3-D file; see
+    `load_case` for errors."""
     path = Path(path)
     if not path.is_file():
         found = "no such file, it is a folder" if path.is_dir() else "no such file"
         raise OrgansegError(f"{path}: {found}; expected a NIfTI image; check the path")
     expected = "expected a 3-D NIfTI image of one real number per voxel"
     try:
-        # nibabel reads the voxels only when they are asked for, so a damaged file fails at any of these lines.
+        # nibabel reads the voxels only when they are asked for, so a damaged file fails at any of
+        # these lines.
         image = nibabel.load(path)
         shape, dtype = image.shape, np.dtype(image.get_data_dtype())
         if not hasattr(image, "affine") or len(shape) < 3:
-            raise OrgansegError(f"{path}: found {type(image).__name__} of shape {shape}; {expected}; convert it first")
+            raise OrgansegError(
+                f"{path}: found {type(image).__name__} of shape {shape}; {expected}; convert it first"
+            )
         if dtype.names or dtype.kind not in "iuf":
             kind = "RGB" if dtype.names else dtype.name
-            raise OrgansegError(f"{path}: found {kind} voxels; {expected}; export the CT itself, not a picture of it")
+            raise OrgansegError(
+                f"{path}: found {kind} voxels; {expected}; export the CT itself, not a picture of it"
+            )
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) > 3:
-            raise OrgansegError(f"{path}: found a {len(shape)}-D series {shape}; {expected}; save one volume of it")
+            raise OrgansegError(
+                f"{path}: found a {len(shape)}-D series {shape}; {expected}; save one volume of it"
+            )
         if min(shape) < 1:
-            raise OrgansegError(f"{path}: found an empty volume {shape}; {expected}; export it again")
+            raise OrgansegError(
+                f"{path}: found an empty volume {shape}; {expected}; export it again"
+            )
         _refuse_impossible_size(path, image, shape, dtype)
         voxels = np.asanyarray(image.dataobj).reshape(shape)
     except FileNotFoundError as error:
         missing = Path(error.filename or "data file").name
-        raise OrgansegError(f"{path}: found a header whose voxels ({missing}) are missing; put both together") from None
+        raise OrgansegError(
+            f"{path}: found a header whose voxels ({missing}) are missing; put both together"
+        ) from None
     except UNREADABLE as error:
         if isinstance(error, OrgansegError):
             raise
         reason = " ".join(str(error).split())[:120]
-        message = f"{path}: found no readable image ({reason}); {expected}; export or fetch it again"
+        message = (
+            f"{path}: found no readable image ({reason}); {expected}; export or fetch it again"
+        )
         raise OrgansegError(message) from None
     affine = np.array(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise OrgansegError(f"{path}: found an affine that maps no volume; expected a valid one; export it again")
+        raise OrgansegError(
+            f"{path}: found an affine that maps no volume; expected a valid one; export it again"
+        )
     _compare_positions(path, image, shape)
     return voxels, affine
 
@@ -136,10 +171,14 @@ def read_affine(path):
 
 
 def _compare_positions(path, image, shape):
-    """Warn where a NIfTI header states two positions (sform and qform) that differ by more than a voxel."""
+    """Warn where a NIfTI header states two positions (sform and qform) that differ by more than a
+    voxel."""
     if not isinstance(image, nibabel.Nifti1Pair):
         return
-    (sform, sform_code), (qform, qform_code) = image.get_sform(coded=True), image.get_qform(coded=True)
+    (sform, sform_code), (qform, qform_code) = (
+        image.get_sform(coded=True),
+        image.get_qform(coded=True),
+    )
     if sform_code and qform_code and np.isfinite(qform).all():
         apart = corners_apart(sform, qform, shape)
         if apart > np.linalg.norm(sform[:3, :3], axis=0).max():
@@ -152,11 +191,14 @@ def _compare_positions(path, image, shape):
 
 
 def _refuse_impossible_size(path, image, shape, dtype):
-    """Stop before memory is taken for voxels that a file of this size, or this machine, cannot hold."""
+    """Stop before memory is taken for voxels that a file of this size, or this machine, cannot
+    hold."""
     file = Path(image.file_map["image"].filename or path)
     claimed, there = math.prod(int(n) for n in shape) * dtype.itemsize, file.stat().st_size
     if claimed > there * (GZIP_LIMIT if file.suffix == ".gz" else 1):
-        raise OrgansegError(f"{path}: found {there} bytes; its header claims {shape} voxels; fetch it again")
+        raise OrgansegError(
+            f"{path}: found {there} bytes; its header claims {shape} voxels; fetch it again"
+        )
     free = psutil.virtual_memory().available
     if claimed > free:
         raise OrgansegError(
@@ -168,12 +210,13 @@ def _refuse_impossible_size(path, image, shape, dtype):
 def read_on_grid(path, image, affine, image_path):
     """Read a label or mask that must lie on an image's grid, and turn its axes to the image's.
 
-    A program may store the very same voxels with axes in another order or direction; that is undone exactly, without
-    resampling.
+    A program may store the very same voxels with axes in another order or direction; that is undone
+    exactly, without resampling.
 
     Parameters
     ----------
-    path : of the label; image, affine : the image's array and affine; image_path : to name it in an error
+    path : of the label; image, affine : the image's array and affine; image_path : to name it in an
+        error
 
     Returns
     -------
@@ -185,7 +228,9 @@ def read_on_grid(path, image, affine, image_path):
         See `load_case`; the label lies on another grid.
     """
     voxels, label_affine = read_volume(path)
-    turn = orientations.ornt_transform(orientations.io_orientation(label_affine), orientations.io_orientation(affine))
+    turn = orientations.ornt_transform(
+        orientations.io_orientation(label_affine), orientations.io_orientation(affine)
+    )
     turned_affine = label_affine @ orientations.inv_ornt_aff(turn, voxels.shape)
     turned = orientations.apply_orientation(voxels, turn)
     if turned.shape == image.shape and same_grid(turned_affine, affine, image.shape):
@@ -214,8 +259,11 @@ def _read_label(path, case, image_path):
 
 
 def same_grid(affine, other, shape):
-    """True where two affines put every voxel of a volume at the same place, to a tenth of a voxel."""
-    return corners_apart(affine, other, shape) < 0.1 * float(np.linalg.norm(affine[:3, :3], axis=0).min())
+    """True where two affines put every voxel of a volume at the same place, to a tenth of a
+    voxel."""
+    return corners_apart(affine, other, shape) < 0.1 * float(
+        np.linalg.norm(affine[:3, :3], axis=0).min()
+    )
 
 
 def corners_apart(affine, other, shape):
@@ -227,35 +275,20 @@ def corners_apart(affine, other, shape):
 
 def _axes_and_spacing(affine):
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    return "".join(nibabel.aff2axcodes(affine)) + " " + "×".join(f"{length:.3g}" for length in lengths) + " mm"
-
-
-@contextmanager
-def whole_file(path):
-    """Write a file aside and rename it at the end, so that it appears whole or not at all.
-
-    Yields a temporary path in the same folder with the same ending.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ending = next((e for e in (".nii.gz", ".weights.h5") if path.name.endswith(e)), path.suffix)
-    handle, aside = tempfile.mkstemp(prefix=".writing-", suffix=ending, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(aside)
-        os.chmod(aside, 0o644)
-        with open(aside, "rb") as written:
-            os.fsync(written.fileno())  # on the disk before it has its name, even if the power fails
-        os.replace(aside, path)
-    finally:
-        Path(aside).unlink(missing_ok=True)
+    return (
+        "".join(nibabel.aff2axcodes(affine))
+        + " "
+        + "×".join(f"{length:.3g}" for length in lengths)
+        + " mm"
+    )
 
 
 def _save(voxels, affine, path):
     image = nibabel.Nifti1Image(voxels, affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
-    # A sheared affine fits no quaternion; then the sform alone speaks, rather than two that disagree.
+    # A sheared affine fits no quaternion; then the sform alone speaks, rather than two that
+    # disagree.
     columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     sheared = not np.allclose(columns.T @ columns, np.eye(3), atol=1e-4)
     image.set_qform(None if sheared else affine, code=0 if sheared else 1)
@@ -264,17 +297,20 @@ def _save(voxels, affine, path):
 
 
 def save_label(label, affine, path):
-    """Write a label image (x, y, z) of organ ids as uint8 NIfTI; the file appears whole or not at all."""
+    """Write a label image (x, y, z) of organ ids as uint8 NIfTI; the file appears whole or not at
+    all."""
     _save(np.asarray(label).astype(np.uint8), affine, path)
 
 
 def save_image(image, affine, path):
-    """Write an image (x, y, z) in HU as int16 NIfTI, rounded; the file appears whole or not at all."""
+    """Write an image (x, y, z) in HU as int16 NIfTI, rounded; the file appears whole or not at
+    all."""
     _save(np.clip(np.rint(image), -32768, 32767).astype(np.int16), affine, path)
 
 
 def case_name(path):
-    """The case a file belongs to: its name without ending and without the channel suffix ``_0000``."""
+    """The case a file belongs to: its name without ending and without the channel suffix
+    ``_0000``."""
     name = Path(path).name
     name = next((name[: -len(ending)] for ending in IMAGE_ENDINGS if name.endswith(ending)), name)
     return name.removesuffix("_0000")

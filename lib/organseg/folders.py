@@ -1,12 +1,13 @@
-"""Data folders: where cases lie, which organs each was annotated for, and the split into training and test.
+"""Data folders: where cases lie, which organs each was annotated for, and the split into training
+and test.
 
-A data folder has the layout of nnU-Net and the Medical Segmentation Decathlon, so the same folder feeds
-nnU-Net or MONAI::
+A data folder has the layout of nnU-Net and the Medical Segmentation Decathlon, so the same folder
+feeds nnU-Net or MONAI::
 
-    DATA/dataset.json                    names of the labels, and which organs each case has labels for
-    DATA/imagesTr/CASE_0000.nii.gz       images to train on (0000 is the channel: CT)
-    DATA/labelsTr/CASE.nii.gz            their labels
-    DATA/imagesTs/CASE_0000.nii.gz       images that are never trained on (optional), with labels in labelsTs or without
+    DATA/dataset.json                    names of the labels, and which organs each case has labels
+    for DATA/imagesTr/CASE_0000.nii.gz       images to train on (0000 is the channel: CT)
+    DATA/labelsTr/CASE.nii.gz            their labels DATA/imagesTs/CASE_0000.nii.gz       images
+    that are never trained on (optional), with labels in labelsTs or without
 """
 
 import json
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from organseg.cases import IMAGE_ENDINGS, case_name, load_case, whole_file
+from organseg.cases import IMAGE_ENDINGS, case_name, load_case
 from organseg.errors import OrgansegError, OrgansegWarning
+from organseg.files import whole_file
 from organseg.organs import ORGAN_IDS, ORGANS
 
 
@@ -33,7 +35,9 @@ class CaseFiles:
 
     def load(self):
         """Read the case; see `load_case`."""
-        return replace(load_case(self.image, self.label, self.annotated, self.name), patient=self.patient)
+        return replace(
+            load_case(self.image, self.label, self.annotated, self.name), patient=self.patient
+        )
 
 
 def image_file(folder, part, name):
@@ -69,21 +73,34 @@ def find_cases(folder, part="Tr"):
         if image.name.startswith(".") or not image.name.endswith(("_0000.nii.gz", "_0000.nii")):
             continue
         name = case_name(image)
-        label = next((p for e in IMAGE_ENDINGS[:2] if (p := folder / f"labels{part}" / f"{name}{e}").is_file()), None)
+        label = next(
+            (
+                p
+                for e in IMAGE_ENDINGS[:2]
+                if (p := folder / f"labels{part}" / f"{name}{e}").is_file()
+            ),
+            None,
+        )
         if label is None and part == "Tr":
-            raise OrgansegError(f"{image}: found no labelsTr/{name}.nii.gz; expected a label; or move it to imagesTs")
+            raise OrgansegError(
+                f"{image}: found no labelsTr/{name}.nii.gz; expected a label; or move it to imagesTs"
+            )
         annotated = about.get("annotated_labels", {}).get(name, ORGAN_IDS)
         if label is not None and name not in about.get("annotated_labels", (name,)):
-            message = (
-                f"{name}: not among annotated_labels in {folder}/dataset.json, so all seven organs count as annotated"
-            )
+            message = f"{name}: not among annotated_labels in {folder}/dataset.json, so all seven organs count as annotated"
             warnings.warn(message, OrgansegWarning, stacklevel=2)
-        if not isinstance(annotated, list | tuple) or any(organ not in ORGAN_IDS for organ in annotated):
+        if not isinstance(annotated, list | tuple) or any(
+            organ not in ORGAN_IDS for organ in annotated
+        ):
             where = f"{folder}/dataset.json"
             raise OrgansegError(
                 f"{where}: found annotated_labels {annotated!r} of {name}; expected a list of ids 1 to 7"
             )
-        found.append(CaseFiles(name, image, label, tuple(annotated), str(about.get("patients", {}).get(name, name))))
+        found.append(
+            CaseFiles(
+                name, image, label, tuple(annotated), str(about.get("patients", {}).get(name, name))
+            )
+        )
     listed = set(about.get("cases", {}).get(f"images{part}", ()))
     if missing := sorted(listed - {case.name for case in found}):
         raise OrgansegError(
@@ -99,17 +116,23 @@ def find_cases(folder, part="Tr"):
         message = f"{folder}: {len(about['left_out'])} cases were left out when it was prepared; dataset.json says why"
         warnings.warn(message, OrgansegWarning, stacklevel=2)
     if not found:
-        raise OrgansegError(f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images")
+        raise OrgansegError(
+            f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images"
+        )
     return found
 
 
 def _lists_cases(folder, part):
-    """True where dataset.json lists cases of this part, so that a missing folder means an unfinished preparation."""
-    return (folder / "dataset.json").is_file() and bool(read_dataset_json(folder).get("cases", {}).get(f"images{part}"))
+    """True where dataset.json lists cases of this part, so that a missing folder means an
+    unfinished preparation."""
+    return (folder / "dataset.json").is_file() and bool(
+        read_dataset_json(folder).get("cases", {}).get(f"images{part}")
+    )
 
 
 def read_dataset_json(folder):
-    """The dataset.json of a data folder as a dict, after a check that its label ids are those of `ORGANS`."""
+    """The dataset.json of a data folder as a dict, after a check that its label ids are those of
+    `ORGANS`."""
     path = Path(folder) / "dataset.json"
     if not path.is_file():
         message = f"{folder}: no dataset.json, so all seven organs count as annotated"
@@ -124,7 +147,9 @@ def read_dataset_json(folder):
         message = f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it"
         raise OrgansegError(message) from None
     if ids != {organ.name: organ.id for organ in ORGANS}:
-        raise OrgansegError(f"{path}: found labels {ids}; expected those of organseg.ORGANS, in order; map the labels")
+        raise OrgansegError(
+            f"{path}: found labels {ids}; expected those of organseg.ORGANS, in order; map the labels"
+        )
     return about
 
 
@@ -136,9 +161,10 @@ def write_dataset_json(folder, name, annotated, description="", **more):
     folder : path of the data folder
     name, description : str
     annotated : dict, the name of each case with labels to the ids of its annotated organs
-    more : further entries. Two have a meaning here: `patients`, a dict from case to patient, and `cases`, a dict from
-        'imagesTr' and 'imagesTs' to the names of all cases that must be there; `find_cases` refuses a folder that lacks
-        one of them, so a folder that was not finished is never trained on.
+    more : further entries. Two have a meaning here: `patients`, a dict from case to patient, and
+        `cases`, a dict from 'imagesTr' and 'imagesTs' to the names of all cases that must be there;
+        `find_cases` refuses a folder that lacks one of them, so a folder that was not finished is
+        never trained on.
     """
     about = {
         "name": name,
@@ -158,7 +184,8 @@ def split(cases, test=37, seed=0):
 
     Parameters
     ----------
-    cases : sequence of CaseFiles (or of anything with a `name`; a `patient` keeps a patient's scans together)
+    cases : sequence of CaseFiles (or of anything with a `name`; a `patient` keeps a patient's scans
+        together)
     test : int, the number of patients to hold out
 
     Returns

@@ -1,10 +1,11 @@
-"""Prediction (II.A, end): the network covers the whole xy plane of a scan, and tiles follow each other along z.
+"""Prediction (II.A, end): the network covers the whole xy plane of a scan, and tiles follow each
+other along z.
 
-Tiling here is exact. With zero-padded convolutions and batch normalisation in inference mode, an output voxel depends
-on no input farther away than the network's reach: 44 to 51 voxels for the four-level U-Net, depending on the voxel's
-position, and 46 at positions that are multiples of 8. Tiles start at multiples of 8 and see a margin of 48 slices on
-both sides, of which nothing is kept. So no seams, no blending, and the memory needed depends on a tile's depth, not on
-the scan's length.
+Tiling here is exact. With zero-padded convolutions and batch normalisation in inference mode, an
+output voxel depends on no input farther away than the network's reach: 44 to 51 voxels for the
+four-level U-Net, depending on the voxel's position, and 46 at positions that are multiples of 8.
+Tiles start at multiples of 8 and see a margin of 48 slices on both sides, of which nothing is kept.
+So no seams, no blending, and the memory needed depends on a tile's depth, not on the scan's length.
 """
 
 import numpy as np
@@ -27,7 +28,8 @@ def predict(network, case, grid=None, tile_depth=None, margin=MARGIN, precision=
     network : keras.Model
     case : Case, as read from its file
     grid : WorkingGrid that the network was trained on; 3 mm by default
-    tile_depth : slices kept of each tile, a multiple of 8; by default as many as the memory budget allows
+    tile_depth : slices kept of each tile, a multiple of 8; by default as many as the memory budget
+        allows
     margin : slices around them that a tile sees as well
     precision : Keras dtype policy; 'auto' takes half precision where the hardware multiplies it
 
@@ -52,7 +54,9 @@ def predict_probabilities(network, image, tile_depth=None, margin=MARGIN):
     -------
     float32 array (x, y, z, class); float64 from a network in float64
     """
-    padded = np.pad(image, [(0, -n % MULTIPLE) for n in image.shape])  # with air, as the convolutions' own zero padding
+    padded = np.pad(
+        image, [(0, -n % MULTIPLE) for n in image.shape]
+    )  # with air, as the convolutions' own zero padding
     if tile_depth is None:
         tile_depth = affordable_depth(network, padded.shape, margin)
     result = np.empty((*image.shape, network.output_shape[-1]), network.outputs[0].dtype)
@@ -84,7 +88,8 @@ def tiles(depth, tile_depth, margin=MARGIN):
 
 
 def affordable_depth(network, shape, margin=MARGIN, budget=None):
-    """The deepest tile (slices kept) that fits into the budget, by default min(8 GB, half the free memory)."""
+    """The deepest tile (slices kept) that fits into the budget, by default min(8 GB, half the free
+    memory)."""
     if budget is None:
         budget = min(MEMORY_BUDGET, psutil.virtual_memory().available / 2)
     slices = int(budget // (bytes_per_voxel(network) * shape[0] * shape[1]))
@@ -96,8 +101,9 @@ def affordable_depth(network, shape, margin=MARGIN, budget=None):
 def bytes_per_voxel(network):
     """What a prediction holds in memory at its widest place, per voxel of the input.
 
-    In the U-Net that is the last concatenation: the inputs, 2 + 4 times the filters, their concatenation, and copies
-    in the convolution's own layout. The figures were measured on the 19 M network; half precision copies more.
+    In the U-Net that is the last concatenation: the inputs, 2 + 4 times the filters, their
+    concatenation, and copies in the convolution's own layout. The figures were measured on the 19 M
+    network; half precision copies more.
     """
     first = next(layer for layer in network.layers if hasattr(layer, "filters"))
     filters, size = {"float32": (20, 4), "float64": (20, 8)}.get(first.compute_dtype, (27, 2))
@@ -110,7 +116,8 @@ def fast_precision():
 
 
 def in_precision(network, policy):
-    """The same network with the same weights, computing in another precision; its softmax stays in float32."""
+    """The same network with the same weights, computing in another precision; its softmax stays in
+    float32."""
     if network.layers[1].dtype_policy.name == policy:
         return network
 

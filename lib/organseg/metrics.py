@@ -1,7 +1,8 @@
-"""How good is a segmentation? Dice and surface distances per organ, and the tables of Roth et al. 2018.
+"""How good is a segmentation? Dice and surface distances per organ; `tables` makes the paper's
+tables of them.
 
-Scores follow one convention (`CONVENTION`), printed under every table, because published numbers differ by it:
-what does an empty organ score, and what an organ that nobody drew?
+Scores follow one convention (`tables.CONVENTION`), printed under every table, because published
+numbers differ by it: what does an empty organ score, and what an organ that nobody drew?
 """
 
 from dataclasses import dataclass
@@ -10,19 +11,9 @@ import numpy as np
 import pandas
 from scipy import ndimage
 
-from organseg.cases import whole_file
 from organseg.errors import OrgansegError
-from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
+from organseg.organs import ORGAN_IDS, ORGANS
 
-CONVENTION = (
-    "Convention: an organ absent from truth and prediction is not counted; absent from the truth but predicted,\n"
-    "or missed altogether, it scores Dice 0 and its surface measures are not counted; an organ that was not\n"
-    "annotated is never scored. n: the cases counted."
-)
-NOTES = (
-    "Total Avg.: the mean of the organ rows, column by column. Over patients: the statistics of each patient's\n"
-    "mean over the organs counted. Std.: of the sample (n − 1)."
-)
 MEASURES = {  # column of the scores: title in the table, factor for printing
     "dice": ("Dice (%)", 100),
     "hausdorff_mm": ("Hausdorff (mm)", 1),
@@ -30,7 +21,6 @@ MEASURES = {  # column of the scores: title in the table, factor for printing
     "assd_mm": ("ASSD (mm)", 1),
     "surface_dice": ("Surface Dice (%)", 100),
 }
-STATISTICS = {"Avg.": "mean", "Std.": "std", "Min.": "min", "Max.": "max", "n": "count"}  # columns of the tables
 
 
 def dice(truth, prediction):
@@ -51,11 +41,13 @@ def dice(truth, prediction):
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """For every border voxel of one mask, how far the other's border is; NaN throughout when either mask is empty.
+    """For every border voxel of one mask, how far the other's border is; NaN throughout when either
+    mask is empty.
 
     Attributes
     ----------
-    from_truth : float array, one distance in mm per border voxel of the truth, to the border of the prediction
+    from_truth : float array, one distance in mm per border voxel of the truth, to the border of the
+        prediction
     from_prediction : float array, the same in the other direction
     """
 
@@ -93,10 +85,12 @@ class SurfaceDistances:
 
 
 def surface_distances(truth, prediction, spacing):
-    """Distances between the borders of two masks, from which Hausdorff, ASSD and surface Dice follow.
+    """Distances between the borders of two masks, from which Hausdorff, ASSD and surface Dice
+    follow.
 
-    A border voxel is one that a 6-connected erosion removes; beyond the array there is background, so an organ
-    that the scan cuts has a border there. Tools that weigh border elements by their area give other numbers.
+    A border voxel is one that a 6-connected erosion removes; beyond the array there is background,
+    so an organ that the scan cuts has a border there. Tools that weigh border elements by their
+    area give other numbers.
 
     Parameters
     ----------
@@ -115,15 +109,19 @@ def surface_distances(truth, prediction, spacing):
         )
     if not (truth.any() and prediction.any()):
         return SurfaceDistances(np.empty(0), np.empty(0))
-    # Both borders lie in this box, so a small organ of a big scan costs little and the numbers stay the same.
+    # Both borders lie in this box, so a small organ of a big scan costs little and the numbers stay
+    # the same.
     box = ndimage.find_objects((truth | prediction).astype(np.uint8))[0]
     borders = [mask & ~ndimage.binary_erosion(mask) for mask in (truth[box], prediction[box])]
     return SurfaceDistances(_distances(*borders, spacing), _distances(*borders[::-1], spacing))
 
 
 def _distances(start, goal, spacing):
-    # The transform also tells *which* goal voxel is nearest; measuring only from `start` saves half of the memory.
-    nearest = ndimage.distance_transform_edt(~goal, sampling=spacing, return_distances=False, return_indices=True)
+    # The transform also tells *which* goal voxel is nearest; measuring only from `start` saves half
+    # of the memory.
+    nearest = ndimage.distance_transform_edt(
+        ~goal, sampling=spacing, return_distances=False, return_indices=True
+    )
     steps = nearest[:, start] - np.argwhere(start).T  # (axis, border voxel)
     return np.linalg.norm(steps * spacing[:, None], axis=0)
 
@@ -141,7 +139,8 @@ def score_case(truth, prediction, spacing, annotated=ORGAN_IDS, name="", toleran
 
     Returns
     -------
-    pandas.DataFrame with the columns case, organ, those of `MEASURES` (Dice in 0…1, NaN: not counted) and tolerance_mm
+    pandas.DataFrame with the columns case, organ, those of `MEASURES` (Dice in 0…1, NaN: not
+    counted) and tolerance_mm
     """
     rows = []
     for organ in ORGANS:
@@ -149,96 +148,15 @@ def score_case(truth, prediction, spacing, annotated=ORGAN_IDS, name="", toleran
             continue
         masks = np.asarray(truth) == organ.id, np.asarray(prediction) == organ.id
         apart = surface_distances(*masks, spacing)
-        measured = dice(*masks), apart.hausdorff, apart.hausdorff95, apart.assd, apart.surface_dice(tolerance)
+        measured = (
+            dice(*masks),
+            apart.hausdorff,
+            apart.hausdorff95,
+            apart.assd,
+            apart.surface_dice(tolerance),
+        )
         rows.append((name, organ.name, *measured, tolerance))
     return pandas.DataFrame(rows, columns=["case", "organ", *MEASURES, "tolerance_mm"])
-
-
-def save_scores(scores, path):
-    """Write the rows of `score_case` (of many cases: `pandas.concat`) as CSV; the file appears whole or not at all."""
-    with whole_file(path) as aside:
-        scores.to_csv(aside, index=False)
-
-
-@dataclass(frozen=True, repr=False)
-class OrganTable:
-    """A table in the layout of the paper's Tables 1 and 2: `print` it, or let a notebook show it.
-
-    Attributes
-    ----------
-    organs : pandas.DataFrame, a row per organ: Avg., Std., Min., Max. (Dice in 0…1, distances in mm) and n
-    total : pandas.Series, the "Total Avg." row, see `total_average`
-    patients : pandas.Series, the same statistics over patients, each counted with the mean of his or her organs
-    measure : str, the column of the scores
-    """
-
-    organs: pandas.DataFrame
-    total: pandas.Series
-    patients: pandas.Series
-    measure: str = "dice"
-
-    def __str__(self):
-        title, factor = MEASURES[self.measure]
-        lines = [_line(title, STATISTICS)]
-        lines += [_line(name, _numbers(row, factor)) for name, row in self.organs.iterrows()]
-        lines += [_line("Total Avg.", _numbers(self.total, factor)), ""]
-        lines += [_line("Over patients", _numbers(self.patients, factor)), ""]
-        return "\n".join([*lines, NOTES, CONVENTION])
-
-    def __repr__(self):
-        return f"OrganTable: {MEASURES[self.measure][0]}, {len(self.organs)} organs"
-
-    def _repr_html_(self):
-        title, factor = MEASURES[self.measure]
-        rows = [*self.organs.iterrows(), ("Total Avg.", self.total), ("Over patients", self.patients)]
-        body = "".join(_html_row(name, _numbers(row, factor)) for name, row in rows)
-        head = "".join(f'<th scope="col">{cell}</th>' for cell in (title, *STATISTICS))
-        words = " ".join(f"{NOTES} {CONVENTION}".split())
-        return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{words}</p>'
-
-
-def organ_table(scores, measure="dice"):
-    """The paper's table of one measure: average, standard deviation, minimum, maximum and n of each organ.
-
-    The paper does not say which standard deviation it prints; this is the sample's (n − 1), and a single case has none.
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame, the rows of `score_case` of any number of cases
-    measure : one of `MEASURES`
-
-    Returns
-    -------
-    OrganTable
-    """
-    if measure not in MEASURES:
-        raise OrgansegError(f"found measure {measure!r}; expected one of {', '.join(MEASURES)}; choose one")
-    organs = scores.groupby("organ")[measure].agg(**STATISTICS).reindex(ORGAN_NAMES).fillna({"n": 0})
-    patients = scores.groupby("case")[measure].mean().agg(list(STATISTICS.values())).set_axis(list(STATISTICS))
-    return OrganTable(organs, total_average(organs), patients, measure)
-
-
-def total_average(organs):
-    """The "Total Avg." row of Tables 1 and 2: the unweighted mean of the organ rows, column by column.
-
-    It is no statistic over patients: its "Min." is the mean of the organs' minima. Organs without number are left out.
-    """
-    return organs.drop(columns="n", errors="ignore").mean()
-
-
-def _line(label, cells):
-    return f"{label:<20}" + "".join(f"{cell:>7}" for cell in cells)
-
-
-def _html_row(label, cells):
-    cells = [*cells, *[""] * (len(STATISTICS) - len(cells))]  # the total has no n
-    numbers = "".join(f'<td class="score">{cell}</td>' for cell in cells)
-    return f'<tr><th scope="row">{label}</th>{numbers}</tr>'
-
-
-def _numbers(row, factor):
-    numbers = ["–" if np.isnan(value) else f"{value * factor:.1f}" for value in row.drop("n", errors="ignore")]
-    return numbers + [f"{row['n']:.0f}"] if "n" in row else numbers
 
 
 def _masks(truth, prediction):

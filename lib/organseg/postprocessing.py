@@ -1,7 +1,7 @@
 """After the network: what a label map may be mended by, organ by organ (IV: "isolated regions").
 
-Neither rule looks at the image, so neither can tell a false piece from a true one. Choose on validation patients for
-which organs a rule helps, and report it as a part of the method.
+Neither rule looks at the image, so neither can tell a false piece from a true one. Choose on
+validation patients for which organs a rule helps, and report it as a part of the method.
 """
 
 import numpy as np
@@ -18,11 +18,13 @@ def keep_largest(labels, organs=ORGAN_IDS, connectivity=3):
     ----------
     labels : integer array (x, y, z) of organ ids
     organs : ids of the organs to treat; the others stay as they are
-    connectivity : 1, voxels of a piece touch by faces (6 neighbours); 2, by edges too (18); 3, by corners too (26)
+    connectivity : 1, voxels of a piece touch by faces (6 neighbours); 2, by edges too (18); 3, by
+        corners too (26)
 
     Returns
     -------
-    array like `labels`; of two largest pieces of the same size, the one that comes first in the array is kept
+    array like `labels`; of two largest pieces of the same size, the one that comes first in the
+    array is kept
     """
     labels = np.asarray(labels)
     if connectivity not in (1, 2, 3):
@@ -42,7 +44,8 @@ def keep_largest(labels, organs=ORGAN_IDS, connectivity=3):
 def fill_holes(labels, organs=ORGAN_IDS):
     """Give each of these organs the background that it encloses, in three dimensions and by faces.
 
-    Other organs stay: what a liver encloses of a vein is not a hole. Nor is what an open end leads to from outside.
+    Other organs stay: what a liver encloses of a vein is not a hole. Nor is what an open end leads
+    to from outside.
 
     Parameters
     ----------

@@ -9,16 +9,21 @@ from organseg.backend import keras
 
 @dataclass(frozen=True)
 class Profile:
-    """The settings of one training run. Only `paper` is the paper's; the others say in what they depart from it."""
+    """The settings of one training run. Only `paper` is the paper's; the others say in what they
+    depart from it."""
 
     name: str
     crop_size: int = 64  # voxels per axis
     batch_size: int = 3  # crops, from as many patients
-    base_filters: int = 32  # of the network's first convolution; 32 gives the paper's 19 M parameters
+    base_filters: int = (
+        32  # of the network's first convolution; 32 gives the paper's 19 M parameters
+    )
     spacing: float | None = None  # mm of the working grid; None: the paper's factor 4, or else 3 mm
     steps: int = 50_000
     learning_rate: float = 1e-2
-    schedule: bool = False  # True: the learning rate falls to zero along a cosine; the paper names no schedule
+    schedule: bool = (
+        False  # True: the learning rate falls to zero along a cosine; the paper names no schedule
+    )
     organ_share: float = 0.0  # crops that are centred on an organ; 0: anywhere, as in the paper
     augment: bool = True
     batch_sum: bool = False  # equation (1) summed over the batch's images instead of per image
@@ -44,7 +49,8 @@ PROFILES = {
 
 
 def choose_profile():
-    """The profile for this machine: the environment variable ORGANSEG_PROFILE, or `gpu` with a GPU, else `fast`."""
+    """The profile for this machine: the environment variable ORGANSEG_PROFILE, or `gpu` with a GPU,
+    else `fast`."""
     return os.environ.get("ORGANSEG_PROFILE") or ("gpu" if has_gpu() else "fast")
 
 
@@ -64,14 +70,16 @@ def has_gpu():
 
 
 def training_precision(precision):
-    """A Keras dtype policy from a profile's precision: 'auto' is float16 with loss scaling on a GPU, else float32."""
+    """A Keras dtype policy from a profile's precision: 'auto' is float16 with loss scaling on a
+    GPU, else float32."""
     if precision == "auto":
         return "mixed_float16" if has_gpu() else "float32"
     return precision
 
 
 def cpu_has_bfloat16():
-    """True where the CPU multiplies bfloat16 numbers itself (AVX-512 BF16 or AMX); elsewhere they would be slower."""
+    """True where the CPU multiplies bfloat16 numbers itself (AVX-512 BF16 or AMX); elsewhere they
+    would be slower."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

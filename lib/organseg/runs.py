@@ -1,9 +1,8 @@
 """A run folder: what a training leaves behind, and all that a prediction needs.
 
-    RUN/run.json            network, working grid, profile, seed, which cases were trained on and which held out
-    RUN/model.weights.h5    the network's weights
-    RUN/checkpoint.npz      the same and the optimiser's state, to go on from (`--resume`)
-    RUN/history.csv, RUN/curves.png
+    RUN/run.json            network, working grid, profile, seed, which cases were trained on and
+    which held out RUN/model.weights.h5    the network's weights RUN/checkpoint.npz      the same
+    and the optimiser's state, to go on from (`--resume`) RUN/history.csv, RUN/curves.png
 
 The weights that come with the package lie in such a folder too; its name is 'pretrained'.
 """
@@ -16,13 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from organseg import networks
-from organseg.cases import whole_file
 from organseg.errors import OrgansegError
+from organseg.files import whole_file
 from organseg.geometry import HU_WINDOW, WorkingGrid
 
 PRETRAINED = Path(__file__).parent / "weights"
 BODY_LEVEL_WEIGHTS = PRETRAINED / "body_level.weights.h5"
-BODY_LEVEL_CNN = {"network": "cnn", "num_classes": 4, "input_size": 64, "base_filters": 4, "levels": 4}
+BODY_LEVEL_CNN = {
+    "network": "cnn",
+    "num_classes": 4,
+    "input_size": 64,
+    "base_filters": 4,
+    "levels": 4,
+}
 
 
 @dataclass
@@ -108,7 +113,9 @@ def load_run(folder):
     network = build(settings["architecture"])
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras names each layer that does not fit; one line below says it all
+            warnings.simplefilter(
+                "ignore"
+            )  # Keras names each layer that does not fit; one line below says it all
             network.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())[:90]
@@ -119,14 +126,16 @@ def load_run(folder):
 
 
 def load_body_level_cnn():
-    """The CNN of Fig. 1 with the weights that come with the package: it names the body level of an axial slice.
+    """The CNN of Fig. 1 with the weights that come with the package: it names the body level of an
+    axial slice.
 
-    Trained on phantoms alone (benchmarks/train_body_level.py), so it knows nothing of real patients.
+    Trained on phantoms alone (benchmarks/train_body_level.py), so it knows nothing of real
+    patients.
 
     Returns
     -------
-    keras.Model, normalised slices (batch, 64, 64, 1) of a whole field of view (6 mm pixels) to the probabilities of the
-    four `BODY_LEVELS` (batch, 4)
+    keras.Model, normalised slices (batch, 64, 64, 1) of a whole field of view (6 mm pixels) to the
+    probabilities of the four `BODY_LEVELS` (batch, 4)
     """
     network = build(BODY_LEVEL_CNN)
     network.load_weights(BODY_LEVEL_WEIGHTS)
@@ -140,7 +149,8 @@ def save_weights(network, folder):
 
 
 def save_checkpoint(folder, step, variables):
-    """Write checkpoint.npz: a step's number and the values of all variables, of network and optimiser."""
+    """Write checkpoint.npz: a step's number and the values of all variables, of network and
+    optimiser."""
     with whole_file(Path(folder) / "checkpoint.npz") as aside:
         np.savez(aside, step=step, **{f"v{i:04d}": np.asarray(v) for i, v in enumerate(variables)})
 
@@ -150,7 +160,9 @@ def load_checkpoint(folder):
     path = Path(folder) / "checkpoint.npz"
     try:
         with np.load(path) as stored:
-            return int(stored["step"]), [stored[name] for name in sorted(stored.files) if name != "step"]
+            return int(stored["step"]), [
+                stored[name] for name in sorted(stored.files) if name != "step"
+            ]
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:90]
         raise OrgansegError(

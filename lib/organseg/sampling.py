@@ -1,6 +1,7 @@
 """Mini-batches of random crops, each crop from another patient (II.A), warped on the way (II.B).
 
-Every step has its own random numbers, drawn from (seed, step): a resumed run goes on with the crops it would have seen.
+Every step has its own random numbers, drawn from (seed, step): a resumed run goes on with the crops
+it would have seen.
 """
 
 import queue
@@ -23,18 +24,27 @@ class CropSampler:
     cases : list of Case with labels, all on the working grid (`geometry.to_working`)
     crop_size : int, voxels along each axis (the paper: 64)
     batch_size : int, crops in a batch, from as many different patients (the paper: 3)
-    organ_share : the share of crops that are centred on a voxel of a random organ of the scan; the others lie anywhere
-        in the scan, as in the paper (0: all of them)
+    organ_share : the share of crops that are centred on a voxel of a random organ of the scan; the
+        others lie anywhere in the scan, as in the paper (0: all of them)
     augment : whether crops are warped
     paper_voxels : `WorkingGrid.paper_voxels`, the scale of the warp
     """
 
     def __init__(
-        self, cases, crop_size=64, batch_size=3, organ_share=0.0, augment=True, paper_voxels=(1.0,) * 3, seed=0
+        self,
+        cases,
+        crop_size=64,
+        batch_size=3,
+        organ_share=0.0,
+        augment=True,
+        paper_voxels=(1.0,) * 3,
+        seed=0,
     ):
         self.patients = {}
         for case in cases:
-            self.patients.setdefault(case.patient or case.name, []).append(self._prepare(case, crop_size))
+            self.patients.setdefault(case.patient or case.name, []).append(
+                self._prepare(case, crop_size)
+            )
         if len(self.patients) < batch_size:
             raise OrgansegError(
                 f"found {len(self.patients)} patients; expected at least {batch_size}, since each crop of a "
@@ -53,7 +63,8 @@ class CropSampler:
                 OrgansegWarning,
                 stacklevel=3,
             )
-        # A few thousand places per organ are enough to centre crops on, and cost no memory worth naming.
+        # A few thousand places per organ are enough to centre crops on, and cost no memory worth
+        # naming.
         places = {}
         for organ in case.annotated:
             found = np.flatnonzero(case.label == organ)
@@ -67,12 +78,16 @@ class CropSampler:
 
         Returns
         -------
-        images float32 (batch, x, y, z, 1), labels uint8 (batch, x, y, z), annotated float32 (batch, organ)
+        images float32 (batch, x, y, z, 1), labels uint8 (batch, x, y, z), annotated float32 (batch,
+        organ)
         """
         rng = np.random.default_rng([self.seed, step])
         chosen = rng.choice(len(self.patients), self.batch_size, replace=False)
         scans_of = list(self.patients.values())
-        crops = [self._crop(rng, scans_of[patient][rng.integers(len(scans_of[patient]))]) for patient in chosen]
+        crops = [
+            self._crop(rng, scans_of[patient][rng.integers(len(scans_of[patient]))])
+            for patient in chosen
+        ]
         images, labels, annotated = (np.stack(parts) for parts in zip(*crops, strict=True))
         return images[..., None], labels, annotated
 
@@ -84,13 +99,16 @@ class CropSampler:
             organ = list(places)[rng.integers(len(places))]
             voxel = np.array(np.unravel_index(rng.choice(places[organ]), image.shape))
             corner = voxel - np.array(self.shape) // 2
-        warp = draw_warp(rng, self.shape, self.paper_voxels) if self.augment else no_warp(self.shape)
+        warp = (
+            draw_warp(rng, self.shape, self.paper_voxels) if self.augment else no_warp(self.shape)
+        )
         crop, crop_label = apply_warp(warp, image, label, corner, self.shape, spacing)
         return crop, crop_label, annotated
 
 
 def prefetch(sampler, first, last, ahead=4):
-    """The batches of steps first … last - 1, made in a thread while the network works on those before."""
+    """The batches of steps first … last - 1, made in a thread while the network works on those
+    before."""
     ready = queue.Queue(maxsize=ahead)
     stopped = threading.Event()
 
@@ -106,7 +124,9 @@ def prefetch(sampler, first, last, ahead=4):
                         continue
                 if stopped.is_set():
                     return
-        except BaseException as error:  # handed over, so that the caller sees it instead of waiting for ever
+        except (
+            BaseException
+        ) as error:  # handed over, so that the caller sees it instead of waiting for ever
             ready.put(error)
 
     threading.Thread(target=work, daemon=True).start()

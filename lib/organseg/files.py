@@ -1,0 +1,29 @@
+"""Files that appear whole or not at all."""
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path):
+    """Write a file aside and rename it at the end, so that it appears whole or not at all.
+
+    Yields a temporary path in the same folder with the same ending.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ending = next((e for e in (".nii.gz", ".weights.h5") if path.name.endswith(e)), path.suffix)
+    handle, aside = tempfile.mkstemp(prefix=".writing-", suffix=ending, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(aside)
+        os.chmod(aside, 0o644)
+        with open(aside, "rb") as written:
+            os.fsync(
+                written.fileno()
+            )  # on the disk before it has its name, even if the power fails
+        os.replace(aside, path)
+    finally:
+        Path(aside).unlink(missing_ok=True)

@@ -1,0 +1,239 @@
+"""The notebooks: in step with their text, run to the end, honest about numbers, and readable for everyone."""
+
+import ast
+import re
+import shutil
+import statistics
+import tomllib
+from pathlib import Path
+
+import nbformat
+import prose
+import pytest
+
+import ledger
+import notebooks as tool
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = tool.chapters()
+EXCEPTIONS = tomllib.loads((ROOT / "tests" / "book" / "number_exceptions.toml").read_text())
+FACTS = prose.values("\n".join(f"{fact.section}: {fact.says}" for fact in ledger.facts()))
+LONGEST_CELL = 25  # lines
+
+
+def made(path):
+    return nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+
+
+def code_cells(path):
+    return tool.code(made(path))
+
+
+def has_tag(cell, tag):
+    return tool.has_tag(cell, tag)
+
+
+each_chapter = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+
+
+def test_the_book_and_the_readme_have_every_chapter():
+    listed = re.findall(r"file: notebooks/(\w+)", (ROOT / "_toc.yml").read_text())
+    assert listed == [path.stem for path in TEXTS]
+    readme = (ROOT / "README.md").read_text()
+    for path in TEXTS:
+        assert f"notebooks/{path.stem}.ipynb" in readme
+
+
+@each_chapter
+def test_notebook_has_the_cells_of_its_text(path):
+    assert tool.same_cells(tool.read_text(path), made(path)), "run `make notebooks`"
+
+
+def test_a_changed_cell_is_noticed(tmp_path):
+    notebook = made(TEXTS[0])
+    assert tool.same_cells(tool.read_text(TEXTS[0]), notebook)
+    notebook.cells[-1].source += " "
+    assert not tool.same_cells(tool.read_text(TEXTS[0]), notebook)
+
+
+@each_chapter
+def test_every_code_cell_was_run_in_order(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1)), "nbval compares nothing in cells that were not run"
+
+
+@each_chapter
+def test_no_cell_failed_or_warned(path):
+    outputs = [output for cell in code_cells(path) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+@each_chapter
+def test_head_says_what_was_measured(path):
+    notebook = made(path)
+    line = tool.measured_line(notebook.metadata["organseg"])
+    heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
+    assert len(heads) == 1 and line in heads[0].source
+    assert line in path.read_text()
+
+
+@each_chapter
+def test_notebook_is_quick_and_small(path):
+    measures = made(path).metadata["organseg"]
+    assert measures["seconds"] <= 120
+    assert measures["memory_gb"] <= 4
+    largest = 3e6 if "organseg.render(" in path.read_text() else 1e6  # a rendering carries its surfaces
+    assert path.with_suffix(".ipynb").stat().st_size <= largest
+
+
+def test_notebooks_take_75_seconds_on_average():
+    assert statistics.mean(made(path).metadata["organseg"]["seconds"] for path in TEXTS) <= 75
+
+
+@each_chapter
+def test_first_code_cell_installs_the_library(path):
+    cells = code_cells(path)
+    assert has_tag(cells[0], "setup")
+    assert cells[0].source == tool.setup_cell()
+    assert not cells[0].outputs
+
+
+@each_chapter
+def test_cells_can_be_read_at_once(path):
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(path)[1:]]
+    assert max(lengths) <= LONGEST_CELL
+    assert statistics.median(lengths) <= 8
+
+
+@each_chapter
+def test_no_cell_hides_its_value_with_a_semicolon(path):
+    """nbval runs cells without a history, and there a semicolon hides nothing: end with plt.show()."""
+    assert not [cell.source for cell in code_cells(path) if cell.source.rstrip().endswith(";")]
+
+
+@each_chapter
+def test_every_picture_has_a_text(path):
+    for cell in code_cells(path):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt) >= 30, f'add alt="…" to the cell that begins with {cell.source[:60]!r}'
+
+
+@each_chapter
+def test_every_number_in_the_prose_comes_from_somewhere(path):
+    missing = prose.untraced(made(path), FACTS, EXCEPTIONS.get(path.stem[:2], {}))
+    assert not missing, "\n".join(missing)
+
+
+def test_a_wrong_number_in_the_prose_is_found():
+    notebook = nbformat.v4.new_notebook()
+    printed = nbformat.v4.new_output("stream", text="accuracy 0.983, 1,024 voxels\n")
+    text = "It is right in 98 % of 1,024 voxels.\n\nThe paper has 19,071,784 parameters; Fig. 3 and 3-D are names."
+    notebook.cells = [
+        nbformat.v4.new_code_cell("print(result)", outputs=[printed]),
+        nbformat.v4.new_markdown_cell(text),
+    ]
+    assert not prose.untraced(notebook, FACTS, {})
+    for right, wrong in (("98", "97"), ("1,024", "1,025"), ("19,071,784", "19,071,785"), ("The paper", "It")):
+        notebook.cells[1].source = text.replace(right, wrong)
+        assert len(prose.untraced(notebook, FACTS, {})) == 1
+
+
+def test_exceptions_are_few_and_still_needed():
+    assert sum(map(len, EXCEPTIONS.values())) <= 25
+    for path in TEXTS:
+        notebook, allowed = made(path), EXCEPTIONS.get(path.stem[:2], {})
+        for number in allowed:
+            others = {key: why for key, why in allowed.items() if key != number}
+            assert prose.untraced(notebook, FACTS, others), f"{path.stem}: {number} is traced; delete the exception"
+
+
+@each_chapter
+def test_chapter_has_its_parts(path):
+    text = "\n".join(cell.source for cell in made(path).cells if cell.cell_type == "markdown")
+    parts = ["## Objectives", "## Exercises", "## Summary", "## References"]
+    places = [text.find(f"\n{part}\n" if part != "## Objectives" else part) for part in parts]
+    assert min(places) >= 0 and places == sorted(places), dict(zip(parts, places, strict=True))
+    assert re.match(rf"# {int(path.stem[:2])}\. \S", made(path).cells[0].source)
+
+
+def exercise_numbers(path):
+    return re.findall(r"^### Exercise (\d+\.\d+) ★+ \S", path.read_text().replace("# #", "#"), flags=re.MULTILINE)
+
+
+def said(cell):
+    return "".join(output.get("text", "") for output in cell.outputs)
+
+
+@each_chapter
+def test_every_exercise_waits_for_an_answer_and_accepts_its_solution(path):
+    numbers = exercise_numbers(path)
+    chapter = int(path.stem[:2])
+    assert numbers == [f"{chapter}.{n + 1}" for n in range(len(numbers))]
+    assert 2 <= len(numbers) <= 4 or (chapter == 0 and len(numbers) == 1)
+    assert not [c for c in made(path).cells if has_tag(c, "solution") and c.cell_type != "code"], "seen without a click"
+    untouched = [said(cell) for cell in code_cells(path) if has_tag(cell, "exercise")]
+    solved = [said(cell) for cell in code_cells(path) if has_tag(cell, "solution")]
+    assert [line.split(". ")[0] for line in untouched] == [f"Exercise {n}: not started" for n in numbers]
+    assert [line.split(". ")[0] for line in solved] == [f"Exercise {n}: right" for n in numbers]
+
+
+@each_chapter
+def test_no_later_cell_needs_a_solution(path):
+    """So the version without solutions runs to the end too."""
+    defined = set()
+    for cell in code_cells(path):
+        tree = ast.parse(cell.source)
+        stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        stored |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+        stored |= {
+            a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names
+        }
+        if has_tag(cell, "solution") or has_tag(cell, "exercise"):
+            defined |= stored
+            continue
+        used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        assert not (used - stored) & defined, f"cell {cell.source[:60]!r} uses {sorted((used - stored) & defined)}"
+        defined -= stored
+
+
+def test_new_words_keep_the_outputs_and_new_code_asks_for_a_run(tmp_path):
+    copy = tmp_path / TEXTS[0].name
+    text, outputs = TEXTS[0].read_text(), [cell.outputs for cell in code_cells(TEXTS[0])]
+    shutil.copy(TEXTS[0].with_suffix(".ipynb"), tmp_path)
+    copy.write_text(text.replace("## Summary", "## In short"))
+    assert not tool.is_current(copy)
+    assert tool.keep_outputs(copy) and tool.is_current(copy)
+    assert [cell.outputs for cell in code_cells(copy)] == outputs
+    copy.write_text(text.replace("import organseg", "import organseg  # again"))
+    assert not tool.keep_outputs(copy) and not tool.is_current(copy)
+
+
+def test_student_version_has_no_solution(tmp_path):
+    written = tool.student(tmp_path)
+    assert [path.name for path in written] == [path.with_suffix(".ipynb").name for path in TEXTS]
+    for path, text in zip(written, TEXTS, strict=True):
+        cells = nbformat.read(path, as_version=4).cells
+        assert not [cell for cell in cells if has_tag(cell, "solution")]
+        assert sum(has_tag(cell, "exercise") for cell in cells) == len(exercise_numbers(text))
+        solutions = [cell.source for cell in made(text).cells if has_tag(cell, "solution")]
+        assert len(cells) + len(solutions) == len(made(text).cells)
+
+
+def test_the_address_goes_to_the_settings_and_to_every_first_cell(tmp_path, monkeypatch):
+    before = tool.address()
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(tool, "CONFIG", tmp_path / "_config.yml")
+    tool.set_address("https://github.com/someone/fork")
+    assert tool.address() == "https://github.com/someone/fork"
+    assert 'colab_url: "https://colab.research.google.com"' in (tmp_path / "_config.yml").read_text()
+    for path in tool.chapters():
+        assert path.is_relative_to(tmp_path)
+        assert '"git+https://github.com/someone/fork"' in path.read_text()
+        assert '"git+https://github.com/someone/fork"' in code_cells(path)[0].source
+        assert tool.is_current(path), "setting the address must not ask for a new run"
+    tool.set_address(before)
+    for path in [tmp_path / "_config.yml", *tool.chapters()]:
+        assert path.read_text() == (ROOT / path.relative_to(tmp_path)).read_text(), "there and back"

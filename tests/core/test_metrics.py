@@ -1,0 +1,236 @@
+"""Metrics against reference values, values by hand, a k-d tree and the paper's own tables."""
+
+import re
+
+import numpy as np
+import pandas
+import pytest
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from organseg.cases import read_volume
+from organseg.errors import OrgansegError
+from organseg.metrics import MEASURES, dice, score_case, surface_distances
+from organseg.organs import ORGAN_NAMES
+from organseg.tables import CONVENTION, organ_table, save_scores, total_average
+
+# Tables 1 and 2 of Roth et al. 2018: Avg., Std., Min., Max. of each organ in %, in the order of ORGANS.
+TABLE_1 = [
+    (84.1, 5.0, 66.9, 91.7),
+    (77.5, 8.9, 29.2, 89.2),
+    (96.6, 1.1, 91.4, 98.5),
+    (96.3, 2.0, 79.8, 98.9),
+    (95.6, 7.7, 0.0, 99.7),
+    (90.1, 10.9, 0.0, 97.8),
+    (85.5, 8.9, 28.0, 95.5),
+]
+TABLE_2 = [
+    (83.5, 4.1, 73.7, 91.1),
+    (80.5, 6.8, 49.0, 89.4),
+    (97.1, 1.0, 93.5, 98.3),
+    (97.7, 0.8, 95.2, 98.9),
+    (96.1, 7.9, 49.4, 98.9),
+    (85.1, 15.7, 28.6, 97.4),
+    (84.9, 9.1, 52.5, 95.1),
+]
+
+
+def all_numbers(truth, prediction, spacing):
+    apart = surface_distances(truth, prediction, spacing)
+    return [dice(truth, prediction), apart.hausdorff, apart.hausdorff95, apart.assd, apart.surface_dice(2)]
+
+
+def ball(centre, radius, grid):
+    squared = sum((axis - middle) ** 2 for axis, middle in zip(np.ogrid[(slice(grid),) * 3], centre, strict=True))
+    return squared <= radius**2
+
+
+def voxels(*places, shape=(8, 7, 6)):
+    mask = np.zeros(shape, dtype=bool)
+    for place in places:
+        mask[place] = True
+    return mask
+
+
+def blob(seed, shape=(20, 18, 16)):
+    noise = np.random.default_rng(seed).normal(size=shape)
+    return ndimage.gaussian_filter(noise, 2) > 0.05
+
+
+def by_tree(truth, prediction, spacing):
+    """The same five numbers from nearest neighbours among border points, without any distance transform."""
+    borders = [np.argwhere(m & ~ndimage.binary_erosion(m)) * np.array(spacing) for m in (truth, prediction)]
+    there, back = (cKDTree(b).query(a)[0] for a, b in (borders, borders[::-1]))
+    both = np.concatenate([there, back])
+    percentile = max(np.percentile(there, 95), np.percentile(back, 95))
+    return [dice(truth, prediction), both.max(), percentile, both.mean(), (both <= 2).mean()]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_spheres_agree_with_the_reference(vectors, number):
+    case = vectors["spheres"]["cases"][number]
+    masks = (ball(case[which]["centre"], case[which]["radius"], case["grid"]) for which in "ab")
+    names = ("dice", "hausdorff", "hausdorff95", "average_symmetric_surface_distance", "surface_dice_2mm_voxel_border")
+    np.testing.assert_allclose(all_numbers(*masks, case["spacing_mm"]), [case[name] for name in names], atol=1e-4)
+
+
+HAND = {  # truth, prediction, spacing, (Dice, Hausdorff, Hausdorff 95, ASSD, surface Dice at 2 mm)
+    "identical": (voxels((1, 1, 1)), voxels((1, 1, 1)), (1, 1, 1), (1, 0, 0, 0, 1)),
+    "3 mm apart along x": (voxels((1, 1, 1)), voxels((4, 1, 1)), (1, 1, 1), (0, 3, 3, 3, 0)),
+    "1 voxel of 3 mm apart": (voxels((1, 1, 1)), voxels((2, 1, 1)), (3, 1, 1), (0, 3, 3, 3, 0)),
+    "3, 4 and 12 mm apart": (voxels((1, 1, 1)), voxels((2, 2, 2)), (3, 4, 12), (0, 13, 13, 13, 0)),
+    # Distances 0 and 4 from the truth, 0 from the prediction: the mean of three; 95th percentile of (0, 4) is 3.8.
+    "one of two found": (voxels((1, 1, 1), (5, 1, 1)), voxels((1, 1, 1)), (1, 1, 1), (2 / 3, 4, 3.8, 4 / 3, 2 / 3)),
+    "exactly at the tolerance": (voxels((1, 1, 1)), voxels((3, 1, 1)), (1, 1, 1), (0, 2, 2, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_values_by_hand(name):
+    truth, prediction, spacing, expected = HAND[name]
+    np.testing.assert_allclose(all_numbers(truth, prediction, spacing), expected, atol=1e-12)
+    np.testing.assert_allclose(all_numbers(prediction, truth, spacing), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (0.8, 0.8, 5), (3, 1.5, 0.7)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_blobs_that_touch_the_array_edge_agree_with_a_tree_search(seed, spacing):
+    truth, prediction = blob(seed), blob(seed + 10)
+    assert truth[0].any() and prediction[-1].any()
+    np.testing.assert_allclose(all_numbers(truth, prediction, spacing), by_tree(truth, prediction, spacing), atol=1e-9)
+
+
+def test_an_organ_cut_by_the_first_slice_has_a_border_there():
+    truth, prediction = np.zeros((2, 9, 9, 9), dtype=bool)
+    truth[:, :, :5] = True
+    prediction[:, :, 1:5] = True
+    # Both slabs fill x and y; they differ by the truth's first slice, which is its border.
+    np.testing.assert_allclose(all_numbers(truth, prediction, (1, 1, 2)), by_tree(truth, prediction, (1, 1, 2)))
+    assert surface_distances(truth, prediction, (1, 1, 2)).hausdorff == 2
+
+
+def test_a_large_empty_surrounding_changes_nothing():
+    truth, prediction = blob(3), blob(4)
+    padded = [np.pad(mask, ((30, 5), (0, 40), (9, 21))) for mask in (truth, prediction)]
+    np.testing.assert_array_equal(all_numbers(*padded, (1, 2, 3)), all_numbers(truth, prediction, (1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "expected"),
+    [(voxels(), voxels(), np.nan), (voxels(), voxels((1, 1, 1)), 0), (voxels((1, 1, 1)), voxels(), 0)],
+)
+def test_empty_masks(truth, prediction, expected):
+    np.testing.assert_array_equal(all_numbers(truth, prediction, (1, 1, 1)), [expected, *[np.nan] * 4])
+
+
+@pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, -2), (1, 1, np.nan)])
+def test_a_wrong_spacing_is_refused(spacing):
+    with pytest.raises(OrgansegError, match="spacing"):
+        surface_distances(voxels((1, 1, 1)), voxels((2, 1, 1)), spacing)
+
+
+@pytest.mark.parametrize("measure", [dice, lambda *masks: surface_distances(*masks, (1, 1, 1))])
+def test_masks_on_two_grids_are_refused(measure):
+    with pytest.raises(OrgansegError, match=r"\(8, 7, 6\) and prediction \(3, 3, 3\)"):
+        measure(voxels(), voxels(shape=(3, 3, 3)))
+
+
+def test_unannotated_organs_have_no_row():
+    truth, prediction = np.zeros((2, 6, 6, 6), dtype=np.uint8)
+    truth[:2], prediction[:2], prediction[3], prediction[4] = 3, 3, 2, 6
+    scores = score_case(truth, prediction, (1, 1, 1), annotated=(3, 6, 7), name="one")
+    assert list(scores.columns) == ["case", "organ", *MEASURES, "tolerance_mm"]
+    assert list(scores["organ"]) == ["liver", "gallbladder", "pancreas"]
+    # Liver: right. Gallbladder: absent but predicted. Pancreas: absent from both. Vein: predicted, never scored.
+    np.testing.assert_array_equal(scores["dice"], [1, 0, np.nan])
+    np.testing.assert_array_equal(scores["hausdorff_mm"], [0, np.nan, np.nan])
+    assert organ_table(scores).patients["Avg."] == 0.5
+
+
+def test_the_tolerance_is_that_asked_for():
+    truth, prediction = np.zeros((2, 6, 6, 6), dtype=np.uint8)
+    truth[1, 1, 1], prediction[4, 1, 1] = 1, 1
+    for tolerance, expected in ((2.9, 0), (3.0, 1)):
+        scores = score_case(truth, prediction, (1, 1, 1), annotated=(1,), tolerance=tolerance)
+        assert scores[["surface_dice", "tolerance_mm"]].values.tolist() == [[expected, tolerance]]
+
+
+def test_a_real_label_map_shifted_by_one_voxel(shared):
+    label, affine = read_volume(shared / "data" / "labels_only" / "totalseg_s0001.nii.gz")
+    scores = score_case(label, np.roll(label, 1, axis=0), np.linalg.norm(affine[:3, :3], axis=0)).set_index("organ")
+    assert scores.loc["spleen", "hausdorff_mm"] == pytest.approx(1.5)
+    assert np.isnan(scores.loc["gallbladder", "dice"])  # this patient has none
+    assert scores["dice"].drop("gallbladder").between(0.8, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "before_rounding", "printed"),
+    [(TABLE_1, None, (89.4, 6.4, 42.2, 95.9)), (TABLE_2, (89.27, 6.49, 63.13, 95.59), (89.3, 6.5, 63.1, 95.6))],
+)
+def test_the_total_rows_of_the_paper_are_means_of_the_organ_rows(rows, before_rounding, printed):
+    organs = pandas.DataFrame(rows, columns=["Avg.", "Std.", "Min.", "Max."], index=ORGAN_NAMES)
+    organs["n"] = 37
+    total = total_average(organs)
+    assert list(total.index) == ["Avg.", "Std.", "Min.", "Max."]
+    assert tuple(total.round(1)) == printed
+    assert before_rounding is None or tuple(total.round(2)) == before_rounding
+
+
+def table_of(*rows):
+    return pandas.DataFrame(rows, columns=["case", "organ", "dice"])
+
+
+THREE = table_of(
+    ("a", "liver", 0.9), ("b", "liver", 0.8), ("c", "liver", 0.7), ("a", "artery", 0.5), ("b", "artery", np.nan)
+)  # fmt: skip
+
+
+def test_the_table_is_that_of_the_paper():
+    table = organ_table(THREE)
+    assert list(table.organs.index) == list(ORGAN_NAMES)
+    assert str(table).splitlines()[:12] == [
+        "Dice (%)               Avg.   Std.   Min.   Max.      n",
+        "artery                 50.0      –   50.0   50.0      1",
+        "vein                      –      –      –      –      0",
+        "liver                  80.0   10.0   70.0   90.0      3",
+        "spleen                    –      –      –      –      0",
+        "stomach                   –      –      –      –      0",
+        "gallbladder               –      –      –      –      0",
+        "pancreas                  –      –      –      –      0",
+        "Total Avg.             65.0   10.0   60.0   70.0",
+        "",
+        # Patients a, b, c average 0.7 (liver and artery), 0.8 and 0.7 (liver only).
+        "Over patients          73.3    5.8   70.0   80.0      3",
+        "",
+    ]
+    assert str(table).endswith(CONVENTION)
+
+
+def test_a_notebook_shows_the_same_numbers_as_are_printed():
+    table = organ_table(THREE)
+    shown = table._repr_html_()
+    rows = re.findall(r'<th scope="row">([^<]*)</th>(.*?)</tr>', shown)
+    cells = [[name, *re.findall(r">([^<]*)</td>", row)] for name, row in rows]
+    printed = [re.split(r"\s{2,}", line) for line in str(table).splitlines()[1:11] if line]
+    assert [[cell for cell in row if cell] for row in cells] == printed
+    assert "n: the cases counted" in shown and repr(table) == "OrganTable: Dice (%), 7 organs"
+
+
+@pytest.mark.parametrize("scores", [THREE[:0], table_of(("a", "liver", np.nan))])
+def test_a_table_without_a_counted_organ_has_no_number(scores):
+    table = organ_table(scores)
+    assert (table.organs["n"] == 0).all() and table.total.isna().all() and table.patients["n"] == 0
+
+
+def test_distances_are_printed_in_mm():
+    scores = table_of(("a", "liver", 1.0)).assign(hausdorff95_mm=4.25)
+    assert str(organ_table(scores, "hausdorff95_mm")).startswith("Hausdorff 95 % (mm)    Avg.")
+    assert organ_table(scores, "hausdorff95_mm").organs.loc["liver", "Avg."] == 4.25
+    with pytest.raises(OrgansegError, match="jaccard"):
+        organ_table(scores, "jaccard")
+
+
+def test_scores_are_written_and_read_back(tmp_path):
+    save_scores(THREE, tmp_path / "new" / "scores.csv")
+    pandas.testing.assert_frame_equal(pandas.read_csv(tmp_path / "new" / "scores.csv"), THREE)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["scores.csv"]

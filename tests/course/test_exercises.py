@@ -1,0 +1,56 @@
+"""The checks of the exercises: an untouched one is told so, and each typical mistake gets its own hint.
+
+That the solutions pass is seen in the notebooks themselves, which hold them.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from organseg import course
+
+HERE = Path(__file__).parent
+CHAPTERS = sorted(path.stem for path in (HERE / "wrong_answers").glob("chapter_*.py"))
+STORED = [wrong for chapter in CHAPTERS for wrong in import_module(f"wrong_answers.{chapter}").WRONG]
+WRONG = [wrong[:3] for wrong in STORED]
+for chapter in CHAPTERS:
+    import_module(f"organseg.course.{chapter}")
+NUMBERS = sorted(course.CHECKS)
+
+
+@pytest.mark.parametrize("number, answer, words", WRONG, ids=lambda value: getattr(value, "__name__", None))
+def test_a_wrong_answer_gets_its_hint(number, answer, words, capsys):
+    course.check(number, answer)
+    said = capsys.readouterr().out
+    assert said.startswith(f"Exercise {number}: not yet. ") and said.count("\n") == 1
+    assert words in said
+    assert "raised" not in said, "a typical wrong answer runs; the mistake is one of understanding"
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_two_wrong_answers_have_two_hints(number):
+    said = {course.said_of(number, answer) for one, answer, _ in WRONG if one == number}
+    assert len(said) >= 2
+
+
+UNTOUCHED = [..., None]
+UNTOUCHED_FUNCTIONS = [lambda *a, **k: ..., lambda *a, **k: None]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_an_untouched_exercise_says_so_without_an_error(number, capsys):
+    asks_for_a_function = callable(next(answer for one, answer, _ in WRONG if one == number))
+    for answer in UNTOUCHED + (UNTOUCHED_FUNCTIONS if asks_for_a_function else []):
+        course.check(number, answer)
+        assert capsys.readouterr().out.startswith(f"Exercise {number}: not started. ")
+
+
+def test_an_answer_that_raises_becomes_one_line(capsys):
+    def broken(*arguments, **options):
+        raise KeyError("no such\nthing")
+
+    callable_ones = [number for number in NUMBERS if "raised KeyError" in course.said_of(number, broken)]
+    assert callable_ones
+    course.check(callable_ones[0], broken)
+    assert capsys.readouterr().out.count("\n") == 1
