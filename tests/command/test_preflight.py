@@ -11,9 +11,8 @@ from organseg import networks
 from organseg.__main__ import main
 from organseg.command.preflight import Pace, PeakMemory, check_machine
 from organseg.profiles import PROFILES
-from organseg.training import shorter
 
-TINY = shorter("lesson", base_filters=1, crop_size=16)
+TINY = PROFILES["lesson"].replace(base_filters=1, crop_size=16)
 
 
 def pace(**changes):

@@ -61,7 +61,7 @@ def make_phantom(seed, shape=(128, 128, 160), spacing=None):
     affine[:3, 3] = [axis[0] for axis in grid]
     levels = np.searchsorted(-np.array(LEVEL_HEIGHTS), -height).astype(np.uint8)
     return Case(
-        image.astype(np.float32), canvas.label, affine, f"phantom_{seed:04d}", levels=levels
+        image.astype(np.float32), canvas.label, affine, f"phantom_{seed:04d}", body_levels=levels
     )
 
 
