@@ -191,7 +191,7 @@ before = psutil.Process().memory_info().rss
 with PeakMemory() as memory:
     segmenter.train_on_batch(*batch)
 there_before = training_bytes(network, 64, 0) * 3 // 4  # weights and Adam's averages; the gradients come in the step
-print(memory.peak - before, training_bytes(network, 64, 1) - there_before)
+print(memory.bytes - before, training_bytes(network, 64, 1) - there_before)
 """
 
 
@@ -204,8 +204,8 @@ def training_memory():
 
 
 PACE = """
-from organseg.command.preflight import check_machine
-pace = check_machine("paper", 60)
+from organseg.command.preflight import measure_pace
+pace = measure_pace("paper", 60)
 print(pace.seconds_per_step, pace.hours() / 24)
 """
 

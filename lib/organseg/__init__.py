@@ -35,7 +35,7 @@ _ROOMS = {
     "profiles": ("PROFILES", "Profile", "choose_profile"),
     "runs": ("Run", "load_run"),
     "training": ("train",),
-    "command.preflight": ("Pace", "check_machine"),
+    "command.preflight": ("Pace", "measure_pace"),
     "inference": ("predict", "predict_probabilities"),
     "postprocessing": ("fill_holes", "keep_largest"),
     "metrics": ("dice", "score_case", "surface_distances"),

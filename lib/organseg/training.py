@@ -202,9 +202,9 @@ def take_steps(segmenter, sampler, profile, first=0, history=(), progress=False)
                 seconds = round(time.monotonic() - began, 1)
                 yield {"step": step, "seconds": seconds, "loss": float(np.mean(losses))}
                 losses.clear()
-                bar.set_postfix(
-                    loss=f"{history[-1]['loss']:.3f}", dice=f"{mean_dice(history[-1]):.3f}"
-                )
+                if history:
+                    last = history[-1]
+                    bar.set_postfix(loss=f"{last['loss']:.3f}", dice=f"{mean_dice(last):.3f}")
 
 
 def _is_float16(network):
