@@ -131,8 +131,7 @@ def displacement(control_points, control_spacing, positions):
 
 
 def spline_basis(places, count):
-    """Cubic B-spline weights (place, control point) in units of the spacing; point i lies at i -
-    1."""
+    """Cubic B-spline weights (place, control point), in spacings; point i lies at i - 1."""
     distance = np.abs(np.asarray(places, dtype=float)[:, None] - (np.arange(count) - 1))
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.maximum(2 - distance, 0) ** 3 / 6

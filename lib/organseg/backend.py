@@ -6,7 +6,6 @@ takes it from here: `from organseg.backend import keras`.
 """
 
 import os
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,22 +13,16 @@ from pathlib import Path
 
 @contextmanager
 def _standard_error_aside():
-    """Keep what is written to file descriptor 2; show it only if the block fails."""
-    try:
-        sys.stderr.flush()
-        saved = os.dup(2)
-    except (OSError, AttributeError):  # no standard error to silence
-        yield
-        return
+    """Drop what is written to file descriptor 2 meanwhile; Python's errors are raised as ever."""
     with tempfile.TemporaryFile() as aside:
+        try:
+            saved = os.dup(2)
+        except OSError:  # no standard error to silence
+            yield
+            return
         os.dup2(aside.fileno(), 2)
         try:
             yield
-        except BaseException:
-            os.dup2(saved, 2)
-            aside.seek(0)
-            sys.stderr.write(aside.read().decode(errors="replace"))
-            raise
         finally:
             os.dup2(saved, 2)
             os.close(saved)
@@ -63,11 +56,8 @@ def resolve_precision(precision, training=False):
 
     Half precision where the hardware multiplies it: float16 on a GPU, bfloat16 on a CPU that has
     it, else float32. A training on a CPU stays in float32, since TensorFlow's gradients in bfloat16
-    have been NaN there.
-
-    Parameters
-    ----------
-    precision : 'auto', or a policy ('float32', 'mixed_float16', 'mixed_bfloat16'), which stays
+    have been NaN there. Any other policy ('float32', 'mixed_float16', 'mixed_bfloat16') stays as it
+    is.
 
     >>> resolve_precision("mixed_bfloat16")
     'mixed_bfloat16'
@@ -81,8 +71,6 @@ def resolve_precision(precision, training=False):
 
 def _cpu_has_bfloat16():
     """True where the CPU multiplies bfloat16 itself (AVX-512 BF16, AMX); elsewhere it is slower."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # not Linux
-        return False
+    about = Path("/proc/cpuinfo")  # Linux only
+    flags = about.read_text(encoding="utf-8") if about.is_file() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags

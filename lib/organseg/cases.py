@@ -72,8 +72,8 @@ def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
     Raises
     ------
     OrgansegError
-        The file is missing, not an image, not 3-D, not one real number per voxel, without data or
-        without a single finite value; the label lies on another grid or has unknown ids.
+        The image is missing, damaged, not 3-D, not one real number per voxel, without a finite one;
+        the label lies on another grid or has unknown ids.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "abdomen_0000.nii.gz"

@@ -45,8 +45,8 @@ class WorkingGrid:
     def paper_voxels(self):
         """Size of the paper's voxel (about 3 mm) in voxels of this grid, per axis; at most 1.
 
-        On the paper's grid (factor 4) and on 3 mm a voxel is a voxel; coarser grids keep
-        displacements, rotations' lever arms and translations the same in mm.
+        So displacements, rotations' lever arms and translations stay the same in mm on coarser
+        grids.
         """
         return (1.0, 1.0, 1.0) if self.factor else tuple(min(1.0, 3.0 / s) for s in self.spacing)
 
@@ -54,8 +54,8 @@ class WorkingGrid:
 def choose_grid(spacings, spacing=3.0):
     """The working grid for a run, from the voxel sizes (mm) of its scans, array (case, 3).
 
-    It is the paper's factor 4 where every scan is at full resolution as in the paper ([0.59–0.98]²
-    × [0.5–1.0] mm, here up to 0.4–1.25), else `spacing` mm.
+    The paper's factor 4 where every scan is at full resolution as in the paper ([0.59–0.98]² ×
+    [0.5–1.0] mm, here up to 0.4–1.25), else `spacing` mm.
 
     >>> choose_grid([(0.7, 0.7, 0.5), (0.7, 0.7, 5.0)])  # slices 5 mm thick: not the paper's scans
     WorkingGrid(spacing=(3.0, 3.0, 3.0), factor=None)
@@ -142,12 +142,13 @@ def to_file_grid(probabilities, working_affine, shape, affine):
     # From the file's indices, turned to RAS, to indices of the working grid.
     back = np.linalg.inv(working_affine) @ affine @ orientations.inv_ornt_aff(turn, shape)
     classes = np.moveaxis(probabilities, -1, 0).astype(np.float32, order="C")
-    boxes = [_box_where_it_can_win(p, len(classes), back, (x, y, z)) for p in classes[1:]]
+    boxes = {c: _box_where_it_can_win(classes, c, back, (x, y, z)) for c in range(1, len(classes))}
     labels = np.zeros((x, y, z), np.uint8)
     depth = max(1, 2**24 // (x * y))
     for start in range(0, z, depth):
-        slab = np.array([[0, 0, start], [x, y, min(start + depth, z)]])
-        inside = {c: both for c, box in enumerate(boxes, 1) if (both := _overlap(box, slab)).size}
+        slab = slice(start, min(start + depth, z))
+        inside = {c: box.clip((0, 0, slab.start), (x, y, slab.stop)) for c, box in boxes.items()}
+        inside = {c: box for c, box in inside.items() if np.all(box[0] < box[1])}
         if inside:
             _fill_with_winners(labels, classes, back, inside)
     from_ras = orientations.ornt_transform(orientations.io_orientation(np.eye(4)), turn)
@@ -208,8 +209,7 @@ def _corners(affine, ends):
 
 
 def _linear(volume, matrix, shape, start=(0, 0, 0)):
-    """Read a volume linearly at matrix @ index, from index `start` on; the border's value
-    beyond."""
+    """Read a volume linearly at matrix @ index, from `start` on; the border's value beyond."""
     matrix = np.where(np.abs(matrix) < 1e-9, 0.0, matrix)
     linear, offset = matrix[:3, :3], matrix[:3, :3] @ np.asarray(start) + matrix[:3, 3]
     if np.count_nonzero(linear - np.diag(np.diag(linear))) == 0:
@@ -238,27 +238,15 @@ def _nearest(volume, matrix, shape):
     return result
 
 
-def _box_where_it_can_win(probability, num_classes, back, shape):
-    """The file voxels (first, end) where this class may be the most probable of all, or nothing.
-
-    A winner has at least 1/classes, and an interpolated value no more than its largest neighbour.
-    """
-    found = ndimage.find_objects((probability >= 1 / num_classes).astype(np.uint8))
+def _box_where_it_can_win(classes, c, back, shape):
+    """The file voxels (first, end) where class c may be the most probable of all."""
+    # A winner has at least 1/classes, and an interpolated value no more than its largest neighbour.
+    found = ndimage.find_objects((classes[c] >= 1 / len(classes)).astype(np.uint8))
     if not found:
-        return np.empty((0, 3), int)
-    ends = [(axis.start - 1, axis.stop) for axis in found[0]]
-    places = _corners(np.linalg.inv(back), ends)
-    low = np.clip(np.floor(places.min(axis=1)).astype(int), 0, shape)
-    high = np.clip(np.ceil(places.max(axis=1)).astype(int) + 1, 0, shape)
-    return np.array([low, high])
-
-
-def _overlap(box, slab):
-    """The part (first, end) of a box inside a slab, or nothing."""
-    if not box.size:
-        return box
-    both = np.array([np.maximum(box[0], slab[0]), np.minimum(box[1], slab[1])])
-    return both if np.all(both[0] < both[1]) else box[:0]
+        return np.zeros((2, 3), int)
+    places = _corners(np.linalg.inv(back), [(axis.start - 1, axis.stop) for axis in found[0]])
+    low, high = np.floor(places.min(axis=1)), np.ceil(places.max(axis=1)) + 1
+    return np.array([low, high]).astype(int).clip(0, shape)
 
 
 def _slices(low, high):

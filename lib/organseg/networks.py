@@ -133,8 +133,7 @@ def _layer(kind, spatial_dims, suffix=""):
 
 
 def in_precision(network, policy):
-    """The same network with the same weights, computing in another precision but for its
-    softmax."""
+    """The same network and weights, all but its softmax computing in another precision."""
     if network.layers[1].dtype_policy.name == policy:
         return network
 
@@ -171,7 +170,7 @@ def reach(network):
     needed = {id(network.outputs[0]): (0, tile - 1)}  # first and last voxel needed of each tensor
     for layer in reversed(network.layers):
         first, last = needed[id(layer.output)]
-        size, stride = _extent(layer, "kernel_size"), _extent(layer, "strides")
+        size, stride = (getattr(layer, name, (1,))[-1] for name in ("kernel_size", "strides"))
         if "Transpose" in type(layer).__name__:
             before = (size - stride) // 2  # zeros that padding takes off at the start
             first, last = -((size - 1 - before - first) // stride), (last + before) // stride
@@ -185,9 +184,3 @@ def reach(network):
             needed[id(tensor)] = min(a, first), max(b, last)
     first, last = needed[id(network.inputs[0])]
     return max(-first, last - (tile - 1))
-
-
-def _extent(layer, name):
-    """A layer's size or stride along its last axis; 1 where it has none."""
-    value = getattr(layer, name, 1)
-    return value if isinstance(value, int) else value[-1]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Organ:
-    """One organ: its label id (also its channel in the network's output), name, colour and
-    extent."""
+    """One organ: its label id (also its channel in the network's output), name and colour."""
 
     id: int
     name: str

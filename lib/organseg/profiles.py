@@ -60,12 +60,11 @@ PROFILES = {
 
 def choose_profile():
     """The name of this machine's profile: ORGANSEG_PROFILE, or `gpu` with a GPU, else `fast`."""
-    name = os.environ.get("ORGANSEG_PROFILE")
-    if not name:
-        from organseg.backend import has_gpu
+    if name := os.environ.get("ORGANSEG_PROFILE"):
+        return name
+    from organseg.backend import has_gpu
 
-        return "gpu" if has_gpu() else "fast"
-    return name
+    return "gpu" if has_gpu() else "fast"
 
 
 def find_profile(profile=None):

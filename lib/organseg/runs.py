@@ -64,8 +64,7 @@ def save_settings(folder, settings):
 
 
 def load_settings(folder):
-    """The content of run.json (dict), its WorkingGrid and the folder; 'pretrained' as in
-    `load_run`."""
+    """The content of run.json (dict), its WorkingGrid and the folder; see `load_run`."""
     folder = PRETRAINED if str(folder) == "pretrained" else Path(folder)
     path = folder / "run.json"
     expected = "expected a folder written by 'organseg train', or 'pretrained'"

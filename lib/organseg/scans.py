@@ -35,8 +35,7 @@ class Scan:
 
     @cached_property
     def organ_voxels(self):
-        """Of each annotated organ that is there, flat indices of some 4,000 voxels to centre crops
-        on."""
+        """For each annotated organ, flat indices of some 4,000 voxels to centre crops on."""
         places = {}
         for organ in np.array(ORGAN_IDS)[self.annotated > 0].tolist():
             found = np.flatnonzero(self.label == organ)
