@@ -38,6 +38,11 @@ class Profile:
         """The same profile with some settings changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def crops(self):
+        """The options of `CropSampler` that are settings of a profile."""
+        return {k: getattr(self, k) for k in ("crop_size", "batch_size", "organ_share", "augment")}
+
 
 # What two CPU cores can train: small crops, a coarse grid, half of the crops centred on an organ.
 _SMALL = Profile("", crop_size=32, spacing=6.0, schedule=True, organ_share=0.5, batch_sum=True)

@@ -61,23 +61,17 @@ def train(
     profile = find_profile(profile)
     keras.utils.set_random_seed(seed)
     grid = grid or _grid_for(cases, profile)
-    architecture = {"network": "unet", "num_classes": NUM_CLASSES, "levels": 4}
-    architecture |= {"base_filters": profile.base_filters}
-    settings = runs.describe(
-        architecture, grid, profile=asdict(profile), seed=seed,
-        trained_on=[case.name for case in cases], held_out=[case.name for case in validation],
-    )  # fmt: skip
+    settings = _settings(profile, grid, seed, cases, validation)
     out = out and Path(out)
     first, stored = runs.begin_or_resume(out, settings, resume) if out else (0, None)
 
-    sampler = CropSampler(
-        [_labelled_scan(case, grid) for case in cases], profile.crop_size, profile.batch_size,
-        profile.organ_share, profile.augment, grid.paper_voxels, seed,
-    )  # fmt: skip
-    validation = [_labelled_scan(case, grid) for case in validation]
+    scans, held_out = _labelled_scans(cases, grid), _labelled_scans(validation, grid)
+    sampler = CropSampler(scans, **profile.crops, paper_voxels=grid.paper_voxels, seed=seed)
     if out and not first:  # nothing is written before the cases have proved usable
         runs.save_settings(out, settings)
-    network = runs.build(architecture, resolve_precision(profile.precision, training=True))
+    network = runs.build(
+        settings["architecture"], resolve_precision(profile.precision, training=True)
+    )
     if start_from is not None:
         network.set_weights(start_from.network.get_weights())
     segmenter = compile_for_training(network, profile)
@@ -86,12 +80,12 @@ def train(
 
     history = runs.load_history(out) if first else []
     for row in take_steps(segmenter, sampler, profile, first, history, progress):
-        history.append(row | validate(network, validation))
+        history.append(row | validate(network, held_out))
         if out:
             runs.save(out, row["step"], network, _variables(segmenter), history)
         if after_validation:
             after_validation(history)
-    trained = runs.build(architecture)  # in float32, whatever the training computed in
+    trained = runs.build(settings["architecture"])  # in float32, whatever the training computed in
     trained.set_weights(network.get_weights())
     return runs.Run(trained, grid, settings), history
 
@@ -167,6 +161,14 @@ def mean_dice(row):
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
+def _settings(profile, grid, seed, cases, validation):
+    """The content of run.json."""
+    architecture = {"network": "unet", "num_classes": NUM_CLASSES, "levels": 4}
+    architecture |= {"base_filters": profile.base_filters}
+    names = {"trained_on": [c.name for c in cases], "held_out": [c.name for c in validation]}
+    return runs.describe(architecture, grid, profile=asdict(profile), seed=seed, **names)
+
+
 def _grid_for(cases, profile):
     if profile.spacing:
         return WorkingGrid((profile.spacing,) * 3)
@@ -174,12 +176,16 @@ def _grid_for(cases, profile):
     return choose_grid([canonical_spacing(affine) for affine in affines])
 
 
-def _labelled_scan(case, grid):
-    """The scan of a Case or of CaseFiles, which are read here and let go."""
-    case = case if isinstance(case, Case) else case.load()
-    if case.label is None:
-        raise OrgansegError(f"{case.name}: found no label; expected one; add it to labelsTr")
-    return to_scan(to_working(case, grid))
+def _labelled_scans(cases, grid):
+    """The scans of a list of Case or CaseFiles; the files are read one at a time and let go."""
+    scans = []
+    for case in cases:
+        case = case if isinstance(case, Case) else case.load()
+        if case.label is None:
+            raise OrgansegError(f"{case.name}: found no label; expected one; add it to labelsTr")
+        scans.append(to_scan(to_working(case, grid)))
+        del case
+    return scans
 
 
 def take_steps(segmenter, sampler, profile, first=0, history=(), progress=False):

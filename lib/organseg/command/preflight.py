@@ -89,10 +89,7 @@ def measure_pace(profile=None, seconds=60):
     profile = find_profile(profile)
     size = max(64, profile.crop_size)
     phantoms = [make_phantom(seed, (size,) * 3) for seed in range(profile.batch_size)]
-    sampler = CropSampler(
-        [to_scan(phantom) for phantom in phantoms], profile.crop_size, profile.batch_size,
-        profile.organ_share, profile.augment,
-    )  # fmt: skip
+    sampler = CropSampler([to_scan(phantom) for phantom in phantoms], **profile.crops)
     drawing, batch = _timed(sampler.batch, 0)
     precision = resolve_precision(profile.precision, training=True)
     with PeakMemory() as memory:

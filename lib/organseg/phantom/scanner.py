@@ -5,7 +5,7 @@ from scipy import ndimage
 
 
 def scan(image, patient, seed, grid, spacing):
-    """The painted image (HU) with the table, a slow shading, noise, and what lies outside the view."""
+    """The painted image (HU) with table, slow shading, noise, and what lies outside the view."""
     x, y, z = np.meshgrid(*grid, indexing="ij", sparse=True)
     u, v, w = x / 180, y / 180, z / 220
     a, b, c, d = patient.shading

@@ -93,7 +93,7 @@ class Space:
         return box, ellipsoid(*self.at(box), centre, radii)
 
     def tube(self, points, reach=6):
-        """Box and distance of a tube along `points` (n, 4: x, y, z, radius), up to `reach` mm outside."""
+        """Box and distance of a tube along `points` (n, 4: x, y, z, radius), to `reach` mm."""
         points = np.asarray(points, dtype=np.float64)
         lower, upper = points[:, :3] - points[:, 3:] - reach, points[:, :3] + points[:, 3:] + reach
         box = self.box(lower.min(axis=0), upper.max(axis=0))
