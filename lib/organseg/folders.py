@@ -71,15 +71,15 @@ def find_cases(folder, part="Tr"):
         raise OrgansegError(f"{found}; expected the nnU-Net layout; see 'organseg phantom'")
     names = [p.name for p in images.glob("*_0000.nii*") if not p.name.startswith(".")]
     names = [name for name in sorted(names) if name.endswith(IMAGE_ENDINGS[:2])]
-    found = [_case_files(folder, part, name, about) for name in names]
-    _compare_with_list(folder, part, {case.name for case in found}, listed)
+    cases = [_case_files(folder, part, name, about) for name in names]
+    _compare_with_list(folder, part, {case.name for case in cases}, listed)
     if about.get("left_out"):
         count = len(about["left_out"])
         warn(f"{folder}: {count} cases were left out when it was prepared; dataset.json says why")
-    if not found:
+    if not cases:
         found = f"{images}: found no file CASE_0000.nii.gz"
         raise OrgansegError(f"{found}; expected at least one; add images")
-    return found
+    return cases
 
 
 def _case_files(folder, part, image_name, about):
@@ -103,13 +103,13 @@ def _case_files(folder, part, image_name, about):
     return CaseFiles(name, image, label, tuple(annotated), patient)
 
 
-def _compare_with_list(folder, part, found, listed):
+def _compare_with_list(folder, part, there, listed):
     """Refuse a folder that lacks a case which dataset.json lists, or has one that it does not."""
-    if missing := sorted(listed - found):
+    if missing := sorted(listed - there):
         found = f"{folder}: found {len(listed) - len(missing)} of the {len(listed)} cases that "
         found += f"dataset.json lists for images{part} ({missing[0]} is missing); expected all"
         raise OrgansegError(f"{found}; prepare the data again, which adds what is missing")
-    if listed and (strange := sorted(found - listed)):
+    if listed and (strange := sorted(there - listed)):
         found = f"{folder}/images{part}: found {strange[0]}, which dataset.json does not list"
         advice = "take it out, or add it to the scans and prepare them again"
         raise OrgansegError(f"{found}; expected only cases that were prepared; {advice}")

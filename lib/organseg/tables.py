@@ -1,7 +1,4 @@
-"""The tables of Roth et al. 2018, from the scores of any number of cases.
-
-Their convention is printed below each of them, because published numbers differ by it.
-"""
+"""The tables of Roth et al. 2018, with the convention that they follow printed below."""
 
 from dataclasses import dataclass
 
@@ -86,9 +83,8 @@ def organ_table(scores, measure="dice"):
 
 
 def total_average(organs):
-    """The "Total Avg." row of Tables 1 and 2: the unweighted mean of the organ rows.
+    """The row "Total Avg." of Tables 1 and 2: the mean of the organ rows, column by column.
 
-    It is taken column by column and no statistic over patients: its "Min." is the mean of the
-    organs' minima. Organs without number are left out.
+    It is no statistic over patients: its "Min." is the mean of the organs' minima.
     """
     return organs.drop(columns="n", errors="ignore").mean()
