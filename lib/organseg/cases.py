@@ -89,13 +89,13 @@ def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
     case = Case(voxels, None, affine, name or case_name(image), tuple(annotated))
     if label is None:
         return case
-    return replace(case, label=_organ_ids(read_on_grid(label, voxels, affine, image), label))
+    return replace(case, label=organ_ids(read_on_grid(label, voxels, affine, image), label))
 
 
 def read_label(path):
     """Read a label image alone: its organ ids (uint8) and affine; see `load_case` for errors."""
     voxels, affine = read_volume(path)
-    return _organ_ids(voxels, path), affine
+    return organ_ids(voxels, path), affine
 
 
 def read_volume(path):
@@ -204,7 +204,7 @@ def read_on_grid(path, image, affine, image_path):
     raise OrgansegError(f"{found}; {expected}; {advice}")
 
 
-def _organ_ids(voxels, path):
+def organ_ids(voxels, path):
     """Label voxels as uint8, once all of them are ids of organs."""
     if unknown := sorted(set(np.unique(voxels).tolist()) - set(range(NUM_CLASSES))):
         listed = ", ".join(f"{value:g}" for value in unknown[:5])

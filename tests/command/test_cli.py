@@ -199,6 +199,20 @@ def test_a_run_of_another_architecture_is_refused(run, shared, tmp_path, capfd):
     assert "no run.json" in fails(["predict", tmp_path, image, "--out", tmp_path / "out"], capfd)
 
 
+def test_plain_folders_of_labels_are_scored_and_axes_stored_otherwise_are_turned(tmp_path, capfd):
+    label = np.zeros((8, 9, 10), np.uint8)
+    label[1:5, 2:7, 3:9] = 3
+    save_label(label, np.diag([2.0, 2, 3, 1]), tmp_path / "labels" / "a.nii.gz")
+    flipped = np.diag([-2.0, 2, 3, 1])
+    flipped[0, 3] = 14  # the same voxels, with x running the other way
+    save_label(label[::-1], flipped, tmp_path / "out" / "a.nii.gz")
+    main(["evaluate", str(tmp_path / "labels"), str(tmp_path / "out")])
+    rows = [line.split(",") for line in (tmp_path / "out" / "table.csv").read_text().splitlines()[1:]]
+    assert {row[1]: row[2] for row in rows if row[2]} == {"liver": "1.0"}
+    save_label(np.where(label, 9, 0), np.diag([2.0, 2, 3, 1]), tmp_path / "out" / "a.nii.gz")
+    assert "label ids 9" in fails(["evaluate", tmp_path / "labels", tmp_path / "out"], capfd)
+
+
 def test_a_prediction_on_another_grid_is_not_scored(tmp_path, capfd):
     data = data_folder(tmp_path / "data", [np.ones((16, 16, 16))])
     save_label(np.ones((16, 16, 15)), np.eye(4), tmp_path / "out" / "c0.nii.gz")

@@ -34,7 +34,7 @@ def doubts(case):
 
     >>> import organseg
     >>> doubts(organseg.make_phantom(0, (64, 64, 64)))
-    ['voxels of 6.6 mm: coarser than what the network was made for']
+    ['voxels of 6.74 mm: coarser than what the network was made for']
     """
     return [*_doubts_about_values(case.image), *_doubts_about_geometry(case)]
 

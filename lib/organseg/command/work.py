@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from organseg import folders
-from organseg.cases import load_case, read_label, read_on_grid, save_image, save_label
+from organseg.cases import (
+    load_case, organ_ids, read_label, read_on_grid, save_image, save_label
+)  # fmt: skip
 from organseg.command.doubts import TellingFiles, doubts, tilt
 from organseg.errors import OrgansegError, warn
 from organseg.files import IMAGE_ENDINGS, case_name, whole_file
@@ -173,7 +175,7 @@ def _score_one(file, path, out):
 
     case = file.load() if file.image else None
     truth, affine = (case.label, case.affine) if case else read_label(file.label)
-    predicted = read_on_grid(path, truth, affine, file.label)
+    predicted = organ_ids(read_on_grid(path, truth, affine, file.label), path)
     if case:
         save_overlay(case, predicted, out.parent / f"{out.stem}_{file.name}.png")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
