@@ -9,10 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from organseg import folders
-from organseg.cases import (
-    load_case, organ_ids, read_label, read_on_grid, save_image, save_label
-)  # fmt: skip
+from organseg import cases, folders
 from organseg.command.doubts import TellingFiles, doubts, tilt
 from organseg.errors import OrgansegError, warn
 from organseg.files import IMAGE_ENDINGS, case_name, whole_file
@@ -33,8 +30,8 @@ def phantom(options):
         image, label = image_file(folder, "Tr", name), label_file(folder, "Tr", name)
         if options.overwrite or not (image.is_file() and label.is_file()):
             case = make_phantom(seed, tuple(options.shape))
-            save_image(case.image, case.affine, image)
-            save_label(case.label, case.affine, label)
+            cases.save_image(case.image, case.affine, image)
+            cases.save_label(case.label, case.affine, label)
             written += 1
         annotated[name] = ORGAN_IDS
     made_by = "Synthetic abdomens made by 'organseg phantom'"
@@ -120,7 +117,7 @@ def _predict_one(run, file, target, options):
 
     case = file.load()
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
-    save_label(label, case.affine, target)
+    cases.save_label(label, case.affine, target)
     save_overlay(case, label, target.with_name(f"{file.name}.png"))
     voxels, ml = np.bincount(label.ravel(), minlength=8), np.prod(case.spacing) / 1000
     found = [f"{organ.name} {voxels[organ.id] * ml:.0f} ml" for organ in ORGANS if voxels[organ.id]]
@@ -174,8 +171,8 @@ def _score_one(file, path, out):
     from organseg.show.slices import save_overlay
 
     case = file.load() if file.image else None
-    truth, affine = (case.label, case.affine) if case else read_label(file.label)
-    predicted = organ_ids(read_on_grid(path, truth, affine, file.label), path)
+    truth, affine = (case.label, case.affine) if case else cases.read_label(file.label)
+    predicted = cases.organ_ids(cases.read_on_grid(path, truth, affine, file.label), path)
     if case:
         save_overlay(case, predicted, out.parent / f"{out.stem}_{file.name}.png")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -184,7 +181,7 @@ def _score_one(file, path, out):
 
 def info(options):
     """Say what a file holds and what looks wrong with it."""
-    case = load_case(options.image)
+    case = cases.load_case(options.image)
     values = case.image[np.isfinite(case.image)]
     low, high = np.percentile(values, (1, 99))
     turned = f", turned by {tilt(case):.1f}°" if tilt(case) > 0.1 else ""
