@@ -1,9 +1,22 @@
-"""Files that appear whole or not at all."""
+"""Names of image files, and files that appear whole or not at all."""
 
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
+
+
+def case_name(path):
+    """The case a file belongs to: its name without ending and channel suffix.
+
+    >>> case_name("imagesTr/liver_07_0000.nii.gz")
+    'liver_07'
+    """
+    name = Path(path).name
+    ending = next((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), "")
+    return name.removesuffix(ending).removesuffix("_0000")
 
 
 @contextmanager
@@ -20,7 +33,7 @@ def whole_file(path):
     try:
         yield Path(aside)
         os.chmod(aside, 0o644)
-        with open(aside, "rb") as written:
+        with open(aside, "rb+") as written:  # Windows syncs only what it may write to
             os.fsync(
                 written.fileno()
             )  # on the disk before it has its name, even if the power fails

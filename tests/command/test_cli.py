@@ -49,7 +49,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     architecture = {"network": "unet", "num_classes": 8, "base_filters": 1, "levels": 4}
     runs.save_settings(folder, runs.describe(architecture, WorkingGrid((6.0, 6.0, 6.0)), trained_on=["phantom_0000"]))
-    runs.save_weights(runs.build(architecture), folder)
+    runs.build(architecture).save_weights(folder / "model.weights.h5")
     return folder
 
 
