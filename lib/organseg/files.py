@@ -8,15 +8,19 @@ from pathlib import Path
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
 
 
-def case_name(path):
-    """The case a file belongs to: its name without ending and channel suffix.
+def case_name(image):
+    """The case that an image belongs to: its file's name without ending and channel suffix.
 
     >>> case_name("imagesTr/liver_07_0000.nii.gz")
     'liver_07'
     """
-    name = Path(path).name
-    ending = next((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), "")
-    return name.removesuffix(ending).removesuffix("_0000")
+    return label_name(image).removesuffix("_0000")
+
+
+def label_name(label):
+    """The case that a label or a prediction belongs to: its file's name without ending."""
+    name = Path(label).name
+    return name.removesuffix(next((e for e in IMAGE_ENDINGS if name.endswith(e)), ""))
 
 
 @contextmanager

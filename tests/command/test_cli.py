@@ -213,6 +213,15 @@ def test_plain_folders_of_labels_are_scored_and_axes_stored_otherwise_are_turned
     assert "label ids 9" in fails(["evaluate", tmp_path / "labels", tmp_path / "out"], capfd)
 
 
+def test_a_case_whose_name_ends_like_a_channel_is_scored(tmp_path, capfd):
+    """The phantom of seed 0 is called phantom_0000, as if 0000 were the channel of an image."""
+    data = tmp_path / "data"
+    main(["phantom", str(data), "--cases", "1", "--shape", "24", "24", "24"])
+    main(["evaluate", str(data), str(data / "labelsTr"), "--out", str(tmp_path / "table.csv")])
+    assert "1 cases" in capfd.readouterr().out
+    assert {line.split(",")[0] for line in (tmp_path / "table.csv").read_text().splitlines()[1:]} == {"phantom_0000"}
+
+
 def test_a_prediction_on_another_grid_is_not_scored(tmp_path, capfd):
     data = data_folder(tmp_path / "data", [np.ones((16, 16, 16))])
     save_label(np.ones((16, 16, 15)), np.eye(4), tmp_path / "out" / "c0.nii.gz")

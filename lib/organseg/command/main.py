@@ -17,6 +17,9 @@ PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 def main(arguments=None):
     """Run one command. Bad input ends in one line on standard error and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a pipe on Windows does not hold every letter
+            stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", OrgansegWarning)

@@ -12,7 +12,7 @@ import numpy as np
 from organseg import cases, folders
 from organseg.command.doubts import TellingFiles, doubts, tilt
 from organseg.errors import OrgansegError, warn
-from organseg.files import IMAGE_ENDINGS, case_name, whole_file
+from organseg.files import IMAGE_ENDINGS, case_name, label_name, whole_file
 from organseg.folders import find_cases, image_file, label_file, read_dataset_json
 from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
 from organseg.profiles import find_profile
@@ -130,7 +130,7 @@ def evaluate(options):
 
     from organseg.tables import organ_table, save_scores
 
-    predictions = {case_name(path): path for path in _niftis(Path(options.predictions))}
+    predictions = {label_name(path): path for path in _niftis(Path(options.predictions))}
     truth = _labels_of(Path(options.labels))
     if not predictions:
         found = f"{options.predictions}: found no NIfTI file"
@@ -158,7 +158,7 @@ def _labels_of(folder):
         return {f.name: f for part in parts for f in find_cases(folder, part) if f.label}
     about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
     annotated, paths = about.get("annotated_labels", {}), _niftis(folder)
-    named = {case_name(path): path for path in paths}
+    named = {label_name(path): path for path in paths}
     return {
         n: folders.CaseFiles(n, None, p, tuple(annotated.get(n, ORGAN_IDS)))
         for n, p in named.items()
