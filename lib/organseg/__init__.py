@@ -21,39 +21,36 @@ __version__ = "0.1.0"
 
 # Names are imported when they are first used: reading a file does not wait for TensorFlow.
 _ROOMS = {
-    room: names.split()
-    for room, names in {
-        "cases": "Case load_case save_image save_label",
-        "folders": "CaseFiles find_cases split write_dataset_json",
-        "errors": "OrgansegError OrgansegWarning",
-        "geometry": "WorkingGrid choose_grid half_resolution to_file_grid to_working",
-        "organs": "BACKGROUND NUM_CLASSES ORGANS ORGAN_IDS ORGAN_NAMES Organ",
-        "scans": "Scan normalise to_scan",
-        "augmentation": "Warp apply_warp draw_warp no_warp",
-        "sampling": "CropSampler",
-        "networks": "cnn fcn unet",
-        "losses": "dice_loss generalised_dice_loss volume_weights",
-        "profiles": "PROFILES Profile choose_profile",
-        "training": "train",
-        "runs": "Run load_run",
-        "inference": "predict predict_probabilities",
-        "postprocessing": "fill_holes keep_largest",
-        "metrics": "dice score_case surface_distances",
-        "tables": "organ_table",
-        "phantom": "BODY_LEVELS make_phantom",
-        "show.slices": "contact_sheet overlay_figure save_overlay slice_picture",
-        "show.scroller": "show_volume",
-        "show.mesh": "organ_meshes render",
-        "show.sliders": "explore",
-        "show.diagrams": "draw_network",
-        "show.curves": "draw_curves",
-        "command.preflight": "Pace measure_pace",
-        "course.gallery": "GalleryRun draw_gallery_run gallery_run",
-        "course.body_level": "load_body_level_cnn",
-        "course.costs": "LayerCost crops_that_fit layer_costs training_bytes training_flops",
-    }.items()
+    "cases": "Case load_case save_image save_label",
+    "folders": "CaseFiles find_cases split write_dataset_json",
+    "errors": "OrgansegError OrgansegWarning",
+    "geometry": "WorkingGrid choose_grid half_resolution to_file_grid to_working",
+    "organs": "BACKGROUND NUM_CLASSES ORGANS ORGAN_IDS ORGAN_NAMES Organ",
+    "scans": "Scan normalise to_scan",
+    "augmentation": "Warp apply_warp draw_warp no_warp",
+    "sampling": "CropSampler",
+    "networks": "cnn fcn unet",
+    "losses": "dice_loss generalised_dice_loss volume_weights",
+    "profiles": "PROFILES Profile choose_profile",
+    "training": "train",
+    "runs": "Run load_run",
+    "inference": "predict predict_probabilities",
+    "postprocessing": "fill_holes keep_largest",
+    "metrics": "dice score_case surface_distances",
+    "tables": "organ_table",
+    "phantom": "BODY_LEVELS make_phantom",
+    "show.slices": "contact_sheet overlay_figure save_overlay slice_picture",
+    "show.scroller": "show_volume",
+    "show.mesh": "organ_meshes render",
+    "show.sliders": "explore",
+    "show.diagrams": "draw_network",
+    "show.curves": "draw_curves",
+    "command.preflight": "Pace measure_pace",
+    "course.gallery": "GalleryRun draw_gallery_run gallery_run",
+    "course.body_level": "load_body_level_cnn",
+    "course.costs": "LayerCost crops_that_fit layer_costs training_bytes training_flops",
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_ROOM_OF)
 
 

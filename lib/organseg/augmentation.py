@@ -1,9 +1,8 @@
 """Augmentation (II.B): a B-spline deformation, rotation and translation of a crop, in one reading.
 
 `draw_warp` draws the numbers and `apply_warp` carries them out, so that tests and pictures can fix
-them. A warp is computed for the crop's own voxels only: for each of them, where in the scan it is
-read. Image and label are then read once each, the image linearly and the label at the nearest
-voxel; outside the scan there is air and background, never a smeared edge.
+them. A warp says for each of the crop's voxels where in the scan it is read. Image and label are
+read once each; outside the scan there is air and background, never a smeared edge.
 
 Displacement of a cubic B-spline on control points c with spacing s (one row of points lies before
 the crop): d(x) = Σ_ijk c_ijk B(x/s - i + 1) B(y/s - j + 1) B(z/s - k + 1). B never exceeds 2/3 and

@@ -5,11 +5,11 @@ now and then validate, write the history and a checkpoint.
 """
 
 import time
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pandas
 from tqdm.auto import tqdm
 
 from organseg import runs
@@ -69,9 +69,8 @@ def train(
     sampler = CropSampler(scans, **profile.crops, paper_voxels=grid.paper_voxels, seed=seed)
     if out and not first:  # nothing is written before the cases have proved usable
         runs.save_settings(out, settings)
-    network = runs.build(
-        settings["architecture"], resolve_precision(profile.precision, training=True)
-    )
+    precision = resolve_precision(profile.precision, training=True)
+    network = runs.build(settings["architecture"], precision)
     if start_from is not None:
         network.set_weights(start_from.network.get_weights())
     segmenter = compile_for_training(network, profile)
@@ -79,7 +78,8 @@ def train(
         _restore(segmenter, stored, out)
 
     history = runs.load_history(out) if first else []
-    for row in take_steps(segmenter, sampler, profile, first, history, progress):
+    before = history[-1]["seconds"] if history else 0.0
+    for row in take_steps(segmenter, sampler, profile, first, before, progress):
         history.append(row | validate(network, held_out))
         if out:
             runs.save(out, row["step"], network, _variables(segmenter), history)
@@ -132,27 +132,21 @@ def compile_for_training(network, profile):
 
 
 def validate(network, scans):
-    """The Dice loss and the mean Dice per organ on whole scans with labels.
+    """The means over scans with labels of their Dice loss and of each organ's Dice: a dict.
 
-    Returns
-    -------
-    dict of validation_loss and a dice_ORGAN for each organ; organs that were not annotated are left
-    out, and NaN where nobody has one
+    Its keys are validation_loss and dice_ORGAN. Organs that were not annotated are left out; NaN
+    where nobody has one.
     """
-    losses, scores = [np.nan] * (not scans), [[np.nan] * len(ORGANS)]
+    rows = []
     for scan in scans:
         probabilities = predict_probabilities(network, scan.image)
-        predicted = probabilities.argmax(axis=-1)
-        losses.append(float(dice_loss(scan.label[None], probabilities[None], scan.annotated[None])))
-        found = [dice(scan.label == organ.id, predicted == organ.id) for organ in ORGANS]
-        scores.append(np.where(scan.annotated > 0, found, np.nan))
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # the mean of no number is NaN, as it should
-        means = np.nanmean(scores, axis=0).tolist()
-    by_organ = {f"dice_{name}": mean for name, mean in zip(ORGAN_NAMES, means, strict=True)}
-    return {"validation_loss": float(np.mean(losses))} | by_organ
+        loss = dice_loss(scan.label[None], probabilities[None], scan.annotated[None])
+        predicted, row = probabilities.argmax(axis=-1), {"validation_loss": float(loss)}
+        for organ in np.array(ORGANS)[scan.annotated > 0]:
+            row[f"dice_{organ.name}"] = dice(scan.label == organ.id, predicted == organ.id)
+        rows.append(row)
+    columns = ["validation_loss", *(f"dice_{name}" for name in ORGAN_NAMES)]
+    return pandas.DataFrame(rows, columns=columns, dtype=float).mean().to_dict()
 
 
 def mean_dice(row):
@@ -188,29 +182,26 @@ def _labelled_scans(cases, grid):
     return scans
 
 
-def take_steps(segmenter, sampler, profile, first=0, history=(), progress=False):
+def take_steps(segmenter, sampler, profile, first=0, before=0.0, progress=False):
     """Take the steps after `first`; yield step, seconds and mean loss whenever to validate.
 
-    Whoever takes the rows appends them to `history`, which the progress bar shows.
+    `before` are the seconds that the steps up to `first` have taken.
     """
-    began, losses = time.monotonic() - (history[-1]["seconds"] if history else 0), []
-    words = {"desc": f"training ({profile.name})", "unit": "step", "disable": not progress}
-    with tqdm(
-        prefetch(sampler, first, profile.steps), **words, total=profile.steps, initial=first
-    ) as bar:
-        for step, batch in enumerate(bar, start=first + 1):
+    began, losses = time.monotonic() - before, []
+    bar = {"desc": f"training ({profile.name})", "unit": "step", "disable": not progress}
+    batches = prefetch(sampler, first, profile.steps)
+    with tqdm(batches, total=profile.steps, initial=first, **bar) as shown:
+        for step, batch in enumerate(shown, start=first + 1):
             losses.append(segmenter.step(*batch))
             # In float16 a step whose scaled loss overflows is left out, and the scale is lowered.
             if not np.isfinite(losses[-1]) and not _is_float16(segmenter):
                 found = f"found a loss of {losses[-1]} at step {step}"
                 raise OrgansegError(f"{found}; expected a number; lower the learning rate")
             if step % profile.validate_every == 0 or step == profile.steps:
-                seconds = round(time.monotonic() - began, 1)
-                yield {"step": step, "seconds": seconds, "loss": float(np.mean(losses))}
+                seconds, loss = round(time.monotonic() - began, 1), float(np.mean(losses))
+                shown.set_postfix(loss=f"{loss:.3f}")
                 losses.clear()
-                if history:
-                    last = history[-1]
-                    bar.set_postfix(loss=f"{last['loss']:.3f}", dice=f"{mean_dice(last):.3f}")
+                yield {"step": step, "seconds": seconds, "loss": loss}
 
 
 def _is_float16(network):
