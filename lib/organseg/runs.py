@@ -160,8 +160,8 @@ def begin_or_resume(folder, settings, resume):
 
 def load_history(folder):
     """The rows of history.csv, as dicts."""
-    rows = pandas.read_csv(Path(folder) / "history.csv", float_precision="round_trip")
-    return rows.to_dict("records")
+    rows = pandas.read_csv(Path(folder) / "history.csv", dtype=str)  # then read to the digit
+    return rows.astype(float).astype({"step": int}).to_dict("records")
 
 
 def _reason(error):
