@@ -65,7 +65,7 @@ def test_the_still_picture_is_that_of_the_start_values_and_the_same_every_time(s
 
 
 def test_letting_a_slider_go_draws_anew():
-    ranges = {"power": sliders._check("power", (0.0, 4.0, 1.0)), "colour": ["red", "blue"]}
+    ranges = {"power": sliders._complete_range("power", (0.0, 4.0, 1.0)), "colour": ["red", "blue"]}
     box = sliders._box(draw_returned, ranges, b"")
     power, colour, trouble, shown = box.children
     assert (power.description, colour.description, power.continuous_update) == ("power", "colour", False)
@@ -99,7 +99,7 @@ def test_sliders_are_whole_or_decimal():
         ((0.0, 0.02, 0.01), ipywidgets.FloatSlider, 0.0001),
         ((0, 300.0, 1), ipywidgets.FloatSlider, 1),
     ]:
-        slider = sliders._control(ipywidgets, "max_shift", sliders._check("max_shift", given), "5em")
+        slider = sliders._control("max_shift", sliders._complete_range("max_shift", given))
         assert type(slider) is kind and slider.step == pytest.approx(step) and slider.value == given[2]
         assert slider.description == "max shift"
 
