@@ -25,10 +25,10 @@ def ladder():
 def strided():
     """Layers that are in none of the library's networks; the skip connection, written with a plus, carries two."""
     inputs = keras.Input((None, None, 1))
-    x = layers.Conv2D(4, 3, padding="same", activation="leaky_relu")(inputs)
+    x = layers.SpatialDropout2D(0.25)(layers.Conv2D(4, 3, padding="same", activation="leaky_relu")(inputs))
     y = layers.Conv2D(8, 3, strides=2, padding="same")(x)
     y = layers.UpSampling2D()(layers.Activation("relu")(layers.GroupNormalization(2)(y)))
-    x = layers.Conv2D(8, 1)(layers.SpatialDropout2D(0.25)(x))
+    x = layers.Dropout(0.5)(layers.Conv2D(8, 1)(x))
     return keras.Model(inputs, layers.Activation("softmax")(y + x), name="strided")
 
 
@@ -162,7 +162,7 @@ def test_layers_say_what_they_are():
     assert {"max pool 2×2", "flatten", "dense, softmax", "28 × 28 to 26 × 26", "13 × 13 to 11 × 11"} <= set(said)
     said = words(draw_network(strided()))
     assert {"conv 3×3, leaky relu", "conv 3×3, stride 2, group norm", "up-sampling 2×2", "add", "softmax"} <= set(said)
-    assert {"spatial dropout 0.25", "conv 1×1"} <= set(said)
+    assert {"spatial dropout 0.25", "conv 1×1", "dropout 0.5"} <= set(said)
     said = words(draw_network(average()))
     assert {"conv 3×3, stride 2, no padding", "average pool 3×3, stride 2", "global average pool"} <= set(said)
     assert {"15 × 15", "7 × 7", "vector"} <= set(said)
@@ -196,10 +196,14 @@ def unpadded():
 @pytest.mark.parametrize(
     ("model", "size", "words"),
     [
-        (lambda: keras.Sequential([layers.Dense(3)]), None, "no known input"),
-        (two_inputs, None, "several inputs"),
+        (
+            lambda: keras.Sequential([layers.Dense(3)]),
+            None,
+            "found 0 inputs and 0 outputs; expected one of each; add a keras.Input",
+        ),
+        (two_inputs, None, "2 inputs and 1 outputs"),
         (twice, None, "used twice"),
-        (residual, None, "'add' that does not run across a U"),
+        (residual, None, "'add' that does not cross a U"),
         (unpadded, None, "give input_size"),
         (lambda: unet(base_filters=1), (20, 20, 20), "images of 20 × 20 × 20; expected a size that fits"),
         (lambda: unet(base_filters=1), (16, 16), "images of 16 × 16; expected a size that fits"),

@@ -218,7 +218,8 @@ def test_a_contact_sheet_has_a_row_per_case_and_groups_side_by_side(tmp_path):
     slices.contact_sheet({"phantoms": iter([made, tiny]), "real": [image_only]}, tmp_path / "sheet.png", cell=1)
     height, width = matplotlib.image.imread(tmp_path / "sheet.png").shape[:2]
     assert (width, height) == (2 * 520 + 20, 65 + 2 * 125 + 60)
-    pictures = slices._sheet_row(made, opacity=1)
+    name, pictures = slices._sheet_row(made, opacity=1)
+    assert name == "made"
     # Coronal and sagittal slices with one organ each are equally good, and the first of them shows the stomach.
     assert [organ_corner(rgb, 3) for rgb, _ in pictures] == [None, None, "upper left", None, None]
     assert [organ_corner(rgb, 5) for rgb, _ in pictures] == [None, None, None, "lower right", "lower right"]

@@ -67,7 +67,7 @@ def test_the_still_picture_is_that_of_the_start_values_and_the_same_every_time(s
 def test_letting_a_slider_go_draws_anew():
     ranges = {"power": sliders._complete_range("power", (0.0, 4.0, 1.0)), "colour": ["red", "blue"]}
     box = sliders._box(draw_returned, ranges, b"")
-    power, colour, trouble, shown = box.children
+    power, colour, shown, trouble = box.children
     assert (power.description, colour.description, power.continuous_update) == ("power", "colour", False)
     assert (power.min, power.max, power.step, power.readout_format) == (0, 4, 0.01, ".2f")
     power.value = 3.0
@@ -83,7 +83,7 @@ def test_an_error_in_the_function_is_seen_and_the_next_value_clears_it():
             raise ZeroDivisionError("two is not allowed")
         plt.plot([n])
 
-    n, trouble, _ = sliders._box(fails_at, {"n": (1, 3, 1, 1)}, b"").children
+    n, _, trouble = sliders._box(fails_at, {"n": (1, 3, 1, 1)}, b"").children
     n.value = 2
     assert trouble.value == "ZeroDivisionError: two is not allowed"
     n.value = 3

@@ -62,37 +62,35 @@ def read_model(model, input_size=None):
                 skips.append((source, bar, way))
     for source, bar, _ in skips:
         if source.card in (None, bar.card) or source.card.depth != bar.card.depth:
-            found = f"a connection to '{bar.words}' that does not run across a U"
-            raise OrgansegError(
-                f"{model.name}: found {found}; expected a chain or a U; draw its parts"
-            )
+            found = f"{model.name}: found a connection to '{bar.words}' that does not cross a U"
+            raise OrgansegError(f"{found}; expected a chain of layers, or a U; draw its parts")
     return cards, skips
 
 
 def _read_bars(model, input_size):
     """The bar of the output, which knows the bars before it."""
-    if not getattr(model, "inputs", None):
-        raise OrgansegError(f"{model.name}: found no known input; expected one; add a keras.Input")
-    layers = keras.Model(model.inputs, model.outputs).operations
+    inputs, outputs = (getattr(model, end, None) or [] for end in ("inputs", "outputs"))
+    if len(inputs) != 1 or len(outputs) != 1:
+        found = f"{model.name}: found {len(inputs)} inputs and {len(outputs)} outputs"
+        raise OrgansegError(f"{found}; expected one of each; add a keras.Input, or draw its parts")
+    layers = keras.Model(inputs, outputs).operations
     before = {id(layer.output): _ids(layer.input) for layer in layers}
-    needed = sum(before.values(), _ids(model.outputs))
-    if len(model.inputs) + len(model.outputs) > 2 or not {*needed} <= {*before}:
-        found = "several inputs or outputs, or a layer that is used twice"
-        raise OrgansegError(f"{model.name}: found {found}; expected one; draw its parts one by one")
-    *own, channels = model.inputs[0].shape[1:]
+    needed = sum(before.values(), _ids(outputs))
+    if not {*needed} <= {*before}:
+        found = f"{model.name}: found a layer that is used twice"
+        raise OrgansegError(f"{found}; expected each once; draw its parts one by one")
+    *own, channels = inputs[0].shape[1:]
     image = [input_size] * len(own) if isinstance(input_size, int) else list(input_size or own)
     found = f"{model.name}: found images of {' × '.join(map(str, image))}"
     misfit = OrgansegError(f"{found}; expected a size that fits each layer; give input_size")
-    network = keras.Model(model.inputs, [layer.output for layer in layers])
+    given = keras.KerasTensor((None, *(edge or OPEN for edge in image), channels))
     try:
-        outputs = network.compute_output_spec(
-            keras.KerasTensor((None, *(edge or OPEN for edge in image), channels))
-        )
+        parts = keras.Model(inputs, [layer.output for layer in layers]).compute_output_spec(given)
     except ValueError as error:
         raise misfit from error
     bars = {}
-    for layer, output, (key, incoming) in zip(layers, outputs, before.items(), strict=True):
-        sources, shape = [bars[one] for one in incoming], tuple(output.shape[1:])
+    for layer, part, (key, incoming) in zip(layers, parts, before.items(), strict=True):
+        sources, shape = [bars[one] for one in incoming], tuple(part.shape[1:])
         size = _size_in_words(shape[:-1], image)
         if not size or len({source.shape[:-1] for source in sources}) > 1:
             raise misfit
@@ -123,9 +121,8 @@ def _size_in_words(size, image):
     if None not in image or not size:
         return " × ".join(map(str, size)) or "vector"
     part, *others = {(edge or OPEN) / n for n, edge in zip(size, image, strict=True)}
-    if others or part % 1:
-        return None
-    return "full size" if part == 1 else f"1/{part:.0f} of each edge"
+    words = "full size" if part == 1 else f"1/{part:.0f} of each edge"
+    return None if others or part % 1 else words
 
 
 def _words(layer):

@@ -10,15 +10,18 @@ together.
 
 import json
 import sys
-from importlib import resources
 
 import numpy as np
 from PIL import Image
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
 from scipy import ndimage
+from skimage.measure import marching_cubes, regionprops
+from skimage.transform import downscale_local_mean
 
 from organseg.errors import OrgansegError
 from organseg.organs import ORGANS
-from organseg.show.picture import Shown, as_text, fill_page, png
+from organseg.show.picture import Shown, as_text, fill_page, png, read_file
 from organseg.show.slices import COLOURS, truth_and_prediction
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -58,21 +61,18 @@ def organ_meshes(label, affine, coarsen=0.0):
         if box is None:
             continue
         vertices, triangles = np.empty((0, 3)), np.empty((0, 3), int)
+        corner = [axis.start for axis in box]
         pieces, _ = ndimage.label(label[box] == organ.id, np.ones((3, 3, 3)))
-        for number, inner in enumerate(ndimage.find_objects(pieces), start=1):
-            corner = [outer.start + start.start for outer, start in zip(box, inner, strict=True)]
-            places, corners = _surface(pieces[inner] == number, spacing, coarsen)
+        for piece in regionprops(pieces):
+            places, corners = _surface(piece.image, spacing, coarsen)
             triangles = np.concatenate([triangles, corners + len(vertices)])
-            vertices = np.concatenate([vertices, places + corner])
+            vertices = np.concatenate([vertices, places + corner + piece.bbox[:3]])
         meshes[organ.id] = vertices @ affine[:3, :3].T + affine[:3, 3], triangles
     return meshes
 
 
 def _surface(mask, spacing, coarsen):
     """Vertices, in voxel indices, and triangles of one piece."""
-    from skimage.measure import marching_cubes
-    from skimage.transform import downscale_local_mean
-
     count = np.count_nonzero(mask)
     edge = min(coarsen, np.cbrt(count * spacing.prod() / FEWEST_CELLS))
     cell = np.maximum(np.rint(edge / spacing), 1).astype(int)  # in voxels
@@ -109,18 +109,18 @@ def render(case, prediction=None):
     figure, still = _figure(labels, affine, list(views)), _still(labels, affine)
     if "google.colab" not in sys.modules:
         return Shown(words, {PLOTLY: figure, "image/png": still})
-    from plotly.offline import get_plotlyjs  # there, an output is a page of its own, without plotly
-
-    script = resources.files("organseg.show").joinpath("mesh.js").read_text(encoding="utf-8")
-    parts = "window.PlotlyConfig = {MathJaxConfig: 'local'};", get_plotlyjs(), script
+    # There an output has a page of its own, without a plotly.
+    scripts = (
+        "window.PlotlyConfig = {MathJaxConfig: 'local'};",
+        get_plotlyjs(),
+        read_file("mesh.js"),
+    )
     page = fill_page("mesh.html", figure, still, words)
-    return Shown(words, {"text/html": page + "".join(f"<script>{part}</script>" for part in parts)})
+    return Shown(words, {"text/html": page + "".join(f"<script>{one}</script>" for one in scripts)})
 
 
 def _figure(labels, affine, titles):
     """What plotly draws, as a dict: data, layout and config."""
-    from plotly.subplots import make_subplots
-
     for coarsen in COARSENINGS:
         views = [organ_meshes(label, affine, coarsen) for label in labels]
         traces = [
@@ -135,51 +135,42 @@ def _figure(labels, affine, titles):
     for number, name in enumerate(names):  # the legend names each organ once
         traces[number]["showlegend"] = name not in names[:number]
     vertices = np.concatenate([mesh[0] for meshes in views for mesh in meshes.values()])
-    ends = np.rint(np.stack([vertices.min(axis=0), vertices.max(axis=0)], axis=1) / UNIT)
-    lengths = np.ptp(ends, axis=1) / np.ptp(ends, axis=1).max()
-    axes = [{"visible": False, "showspikes": False, "range": span.tolist()} for span in ends]
-    specs = [[{"type": "scene", "b": 0.04}] * len(titles)]
-    figure = make_subplots(
-        1, len(titles), specs=specs, subplot_titles=titles, horizontal_spacing=0.04
-    )
-    figure.update_scenes(
-        {f"{letter}axis": axis for letter, axis in zip("xyz", axes, strict=True)},
-        # From the front, the patient's right on the left of the picture.
-        camera={"eye": {"x": 0, "y": 1.45, "z": 0.2}, "up": {"x": 0, "y": 0, "z": 1}},
-        aspectmode="manual",  # one mm is one mm in both views
-        aspectratio=dict(zip("xyz", lengths.round(4).tolist(), strict=True)),
-    )
+    spans = np.rint(np.stack([vertices.min(axis=0), vertices.max(axis=0)], axis=1) / UNIT)
+    axes = [{"visible": False, "showspikes": False, "range": span.tolist()} for span in spans]
+    ratio = (np.ptp(spans, axis=1) / np.ptp(spans, axis=1).max()).round(4).tolist()
+    # From the front, the patient's right on the left; one mm is as long in both views.
+    scene = {"camera": {"eye": {"x": 0, "y": 1.45, "z": 0.2}, "up": {"x": 0, "y": 0, "z": 1}}}
+    scene |= {"aspectmode": "manual", "aspectratio": dict(zip("xyz", ratio, strict=True))}
+    scene |= dict(zip(("xaxis", "yaxis", "zaxis"), axes, strict=True))
+    places = {"specs": [[{"type": "scene", "b": 0.04}] * len(titles)], "horizontal_spacing": 0.04}
+    figure = make_subplots(1, len(titles), subplot_titles=titles, **places).update_scenes(scene)
     legend = {"orientation": "h", "y": 0, "yanchor": "top", "x": 0.5, "xanchor": "center"}
-    margin = {"l": 0, "r": 0, "t": 30, "b": 0}
-    figure.update_layout(height=460, margin=margin, legend=legend, template="none")
-    figure.update_layout(modebar_orientation="v")  # beside the titles, not over them
+    layout = {"margin": {"l": 0, "r": 0, "t": 30, "b": 0}, "legend": legend, "template": "none"}
+    figure.update_layout(layout, height=460, modebar_orientation="v")  # beside the titles
     config = {"displaylogo": False, "scrollZoom": False}
     return {"data": traces, "layout": figure.layout.to_plotly_json(), "config": config}
 
 
 def _trace(organ, vertices, triangles):
+    names = {"name": organ.name, "legendgroup": organ.name, "hoverinfo": "name"}
+    light = {"ambient": 0.65, "diffuse": 0.55, "specular": 0.15, "roughness": 0.6}
+    above = {"x": 30_000, "y": 100_000, "z": 60_000}  # and in front
+    trace = {"type": "mesh3d", "color": organ.colour, "lighting": light, "lightposition": above}
     places = np.rint(vertices / UNIT).astype("<i2")
     corners = triangles.astype("<u2" if len(vertices) < 2**16 else "<u4")
-    arrays = zip("xyzijk", [*places.T, *corners.T], strict=True)
-    # Typed arrays, as plotly.js takes them since version 2.28.
-    typed = {
-        key: {"dtype": one.dtype.str[1:], "bdata": as_text(one.tobytes())} for key, one in arrays
-    }
-    light = {"ambient": 0.65, "diffuse": 0.55, "specular": 0.15, "roughness": 0.6}
-    names = {"name": organ.name, "legendgroup": organ.name, "hoverinfo": "name"}
-    from_front_and_above = {"x": 30_000, "y": 100_000, "z": 60_000}
-    style = {"color": organ.colour, "lighting": light, "lightposition": from_front_and_above}
-    return {"type": "mesh3d"} | names | style | typed
+    for key, numbers in zip("xyzijk", [*places.T, *corners.T], strict=True):
+        # A typed array, as plotly.js takes it since version 2.28.
+        trace[key] = {"dtype": numbers.dtype.str[1:], "bdata": as_text(numbers.tobytes())}
+    return trace | names
 
 
 def _still(labels, affine):
     """The first surfaces that one meets from the front, shaded by their slope, as text of a PNG."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     (box,) = ndimage.find_objects(np.any(labels, axis=0).astype(np.uint8))
-    # Both from the right to the left of the patient, from the front to the back, the head up.
-    label = np.concatenate(
-        [np.pad(label[box], ((2, 2), (0, 0), (2, 2)))[::-1, ::-1, ::-1] for label in labels]
-    )
+    # From the patient's right to the left, from the front to the back, the head up.
+    views = [np.pad(label[box], ((2, 2), (0, 0), (2, 2)))[::-1, ::-1, ::-1] for label in labels]
+    label = np.concatenate(views)
     depth = (label > 0).argmax(axis=1)
     organ = np.take_along_axis(label, depth[:, None], axis=1)[:, 0]
     depth = ndimage.gaussian_filter(depth * spacing[1], 1)

@@ -27,8 +27,9 @@ class Picture(Figure):
         self.savefig(file, format="png", dpi=self.stored_dpi)
         picture = Image.open(file).convert("RGB")
         # 6 bits per colour halve the file and are not seen; a palette would merge organs.
-        few = picture.quantize(self.colours) if self.colours else ImageOps.posterize(picture, 6)
-        return png(few)
+        return png(
+            picture.quantize(self.colours) if self.colours else ImageOps.posterize(picture, 6)
+        )
 
     def save(self, path):
         """Write the picture as PNG; the file appears whole or not at all."""
@@ -36,24 +37,25 @@ class Picture(Figure):
             aside.write_bytes(self._repr_png_())
 
     def write(self, left, top, words, size=8, color=None, **options):
-        options |= {"fontsize": size, "color": color or self.ink, "transform": self.inches}
-        self.text(left, top, words, va="center_baseline", **options)
+        options |= {"fontsize": size, "color": color or self.ink, "va": "center_baseline"}
+        self.text(left, top, words, transform=self.inches, **options)
 
     def add_patch(self, patch):
         patch.set_transform(self.inches)
         self.add_artist(patch)
 
-    def add_slice(self, rgb, left, top, width, height):
-        """Show an RGB picture (rows, columns, 3) in a box, whatever the proportions of a voxel."""
+    def add_slice(self, rgb, x, y, width, height):
+        """Show an RGB picture (rows, columns, 3) in a box around (x, y), which has the slice's true
+        proportions."""
         across, down = self.get_size_inches()
-        place = left / across, 1 - (top + height) / down, width / across, height / down
-        axes = self.add_axes(place)
+        corner = (x - width / 2) / across, 1 - (y + height / 2) / down
+        axes = self.add_axes((*corner, width / across, height / down))
         axes.imshow(rgb, aspect="auto")
         axes.set_axis_off()
 
 
 class Shown:
-    """What a notebook shows: a bundle of contents by their MIME types, and words elsewhere."""
+    """What a notebook shows: a bundle of contents by their MIME types; elsewhere, words."""
 
     def __init__(self, words, bundle):
         self.words, self.bundle = words, {"text/plain": words, **bundle}
@@ -77,11 +79,14 @@ def as_text(content):
     return base64.b64encode(content).decode()
 
 
+def read_file(name):
+    return resources.files("organseg.show").joinpath(name).read_text(encoding="utf-8")
+
+
 def fill_page(name, data, still, words):
-    """A page of this folder with its `data` as JSON, a still picture (a PNG `as_text`) for where no
+    """A page of this folder with its data as JSON, a still picture (a PNG `as_text`) for where no
     script runs, and words for those who do not see it."""
-    page = resources.files("organseg.show").joinpath(name).read_text(encoding="utf-8")
-    data = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    page, data = read_file(name), json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     for place, value in {"%DATA%": data, "%STILL%": still, "%WORDS%": words}.items():
         page = page.replace(place, html.escape(value))
     return page

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from PIL import Image
+from skimage.util import montage
 
 from organseg.cases import Case
 from organseg.errors import OrgansegError
@@ -59,7 +60,7 @@ def show_volume(image, labels=None, spacing=None, plane="axial", window="soft ti
     Examples
     --------
     >>> from organseg import make_phantom, show_volume
-    >>> show_volume(make_phantom(3, (32, 32, 32)), window="liver")
+    >>> show_volume(make_phantom(3, (32, 32, 32), (12, 12, 12)), window="liver")
     Scroller: 32 × 32 × 32 voxels of 12 × 12 × 12 mm with 7 organs
     """
     for name, given, known in (("plane", plane, PLANES), ("window", window, WINDOWS)):
@@ -163,10 +164,7 @@ def sheet(volume):
     begins right and front (radiological)."""
     nx, ny, nz = volume.shape
     columns = max(1, round(np.sqrt(nz * ny / nx)))
-    rows = -(-nz // columns)
-    slices = np.zeros((rows * columns, ny, nx), volume.dtype)
-    slices[:nz] = volume[::-1, ::-1, ::-1].T
-    return slices.reshape(rows, columns, ny, nx).swapaxes(1, 2).reshape(rows * ny, columns * nx)
+    return montage(volume[::-1, ::-1, ::-1].T, fill=0, grid_shape=(-(-nz // columns), columns))
 
 
 def _made_small(case):

@@ -18,6 +18,7 @@ from organseg.show.picture import Picture
 
 WINDOW = (-160, 240)  # HU, black to white: soft tissue
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}  # the axis that a plane cuts, of x, y, z
+EDGES = {"axial": [0, 1], "coronal": [0, 2], "sagittal": [1, 2]}  # those across and down a picture
 MARKS = ("RL", "AP", "HF")  # ends of x, y, z, the growing one first: right, front (A) and head
 COLOURS = np.array([(0, 0, 0), *(to_rgb(organ.colour) for organ in ORGANS)])
 MOST_ELONGATED = 8  # a thin slab is drawn thicker, until its longest edge is 8 times its shortest
@@ -30,16 +31,11 @@ def best_slice(label, plane):
     that with the largest shares of them; the middle one where there is no organ."""
     if not label.any():
         return label.shape[PLANES[plane]] // 2
-    edges = tuple(_edges(plane))
+    edges = tuple(EDGES[plane])
     areas = np.stack([np.count_nonzero(label == organ, axis=edges) for organ in ORGAN_IDS])
     shares = areas / np.maximum(areas.max(axis=1, keepdims=True), 1)  # (organ, slice)
     # The shares sum to at most the number of organs: they decide between equal numbers of kinds.
     return int(np.argmax((areas > 0).sum(axis=0) + shares.sum(axis=0) / (len(ORGAN_IDS) + 1)))
-
-
-def _edges(plane):
-    """The axes that run across and down a picture."""
-    return [axis for axis in range(3) if axis != PLANES[plane]]
 
 
 def slice_picture(case, plane, index, opacity=0.5):
@@ -63,20 +59,18 @@ def slice_picture(case, plane, index, opacity=0.5):
     >>> slice_picture(make_phantom(3, (48, 40, 32)), "coronal", 20).shape
     (32, 48, 3)
     """
+    # All axes grow to the right, front or head; pictures start with those ends.
+    image, organs = (
+        None if volume is None else volume.take(index, axis=PLANES[plane])[::-1, ::-1].T
+        for volume in (case.image, case.label)
+    )
     low, high = WINDOW
-    image = _upright(case.image, plane, index)
     grey = (np.nan_to_num(np.clip(image, low, high), nan=low) - low) / (high - low)
     rgb = np.repeat(grey[..., None], 3, axis=-1)
-    if case.label is not None:
-        organs = _upright(case.label, plane, index)
+    if organs is not None:
         here = organs > 0
         rgb[here] = (1 - opacity) * rgb[here] + opacity * COLOURS[organs[here]]
     return rgb
-
-
-def _upright(volume, plane, index):
-    # Both remaining axes grow to the right, front or head; pictures start with those ends.
-    return volume.take(index, axis=PLANES[plane])[::-1, ::-1].T
 
 
 def shown_size(case):
@@ -114,7 +108,7 @@ def overlay_figure(case, prediction=None, opacity=0.5):
     Examples
     --------
     >>> from organseg import make_phantom, overlay_figure
-    >>> overlay_figure(make_phantom(3, (32, 32, 32)))
+    >>> overlay_figure(make_phantom(3, (32, 32, 32), (12, 12, 12)))
     <Picture size 400x1323 with 3 Axes>
     """
     views = truth_and_prediction(case, prediction) or {"image": to_canonical(case)}
@@ -124,7 +118,7 @@ def overlay_figure(case, prediction=None, opacity=0.5):
     size = shown_size(first)
     stretched = size / np.multiply(first.image.shape, first.spacing)
     inches = size * min(3.3 / size[:2].max(), 4.2 / size[1:].max())
-    heights = sum(inches[_edges(plane)[1]] + 0.62 for plane in PLANES)
+    heights = sum(inches[EDGES[plane][1]] + 0.62 for plane in PLANES)
     figure = Picture(4 * len(views), 0.72 + heights + 0.75)
     figure.write(2 * len(views), 0.25, case.name[:45], 10, ha="center")
     for number, title in enumerate(views):
@@ -132,7 +126,7 @@ def overlay_figure(case, prediction=None, opacity=0.5):
         figure.write(4 * number + 2, 0.53, words, 9, ha="center")
     top = 0.72
     for plane, axis in PLANES.items():
-        index, edges = best_slice(guide, plane), _edges(plane)
+        index, edges = best_slice(guide, plane), EDGES[plane]
         words = [f"{plane}, slice {index + 1} of {guide.shape[axis]}"]
         words += [f"{'xyz'[e]} stretched ×{stretched[e]:.2g}" for e in edges if stretched[e] > 1.01]
         figure.write(0.1, top + 0.08, ", ".join(words), color="silver")
@@ -141,7 +135,7 @@ def overlay_figure(case, prediction=None, opacity=0.5):
         for number, view in enumerate(views.values()):
             x, y = 4 * number + 2, top + 0.36 + down / 2  # the middle of the slice
             rgb = slice_picture(view, plane, index, opacity)
-            figure.add_slice(rgb, x - across / 2, y - down / 2, across, down)
+            figure.add_slice(rgb, x, y, across, down)
             figure.write(x - across / 2 - 0.12, y, left, ha="center")
             figure.write(x + across / 2 + 0.12, y, right, ha="center")
             figure.write(x, y - down / 2 - 0.1, above, ha="center")
@@ -188,7 +182,7 @@ def crop_to_body(case):
     nothing is."""
     dense, box = np.nan_to_num(case.image, nan=-1024) > BODY, []
     for plane in ("sagittal", "coronal", "axial"):  # they cut x, y, z
-        inside = np.flatnonzero(dense.mean(axis=tuple(_edges(plane))) >= 0.01)
+        inside = np.flatnonzero(dense.mean(axis=tuple(EDGES[plane])) >= 0.01)
         box.append(slice(inside[0], inside[-1] + 1) if inside.size else slice(0, None))
     label = None if case.label is None else case.label[tuple(box)]
     affine = case.affine.copy()
@@ -233,7 +227,7 @@ def contact_sheet(groups, path, opacity=0.4, cell=1.6):
             figure.write(left, top + 0.14, name[:70])
             for place, (rgb, size) in enumerate(pictures):
                 edges = size * (cell - 0.06) / max(size)
-                figure.add_slice(rgb, left + place * cell, top + 0.25, *edges)
+                figure.add_slice(rgb, left + (place + 0.5) * cell, top + 0.25 + cell / 2, *edges)
     _write_legend(figure)
     figure.save(path)
 
@@ -245,4 +239,4 @@ def _sheet_row(case, opacity):
     cuts = [("axial", int(view.image.shape[2] * share)) for share in (0.25, 0.5, 0.75)]
     cuts += [(plane, best_slice(label, plane)) for plane in ("coronal", "sagittal")]
     size = shown_size(view)
-    return case.name, [(slice_picture(view, p, i, opacity), size[_edges(p)]) for p, i in cuts]
+    return case.name, [(slice_picture(view, p, i, opacity), size[EDGES[p]]) for p, i in cuts]

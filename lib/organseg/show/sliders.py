@@ -114,10 +114,9 @@ def _box(function, ranges, still):
     import ipywidgets
 
     controls = {name: _control(name, given) for name, given in ranges.items()}
-    width = f"{0.65 * max(map(len, ranges)) + 1:.0f}em"
     layout = {"max_width": "100%", "align_self": "flex-start"}
     picture = ipywidgets.Image(value=still, format="png", layout=layout)
-    trouble = ipywidgets.Label(layout={"display": "none"})
+    trouble = ipywidgets.Label()
 
     def draw_anew(_):
         try:
@@ -125,25 +124,25 @@ def _box(function, ranges, still):
             picture.value, trouble.value = _png_of(function, values), ""
         except Exception as error:  # an error inside a widget would vanish in the kernel's log
             trouble.value = f"{type(error).__name__}: {error}"
-        trouble.layout.display = None if trouble.value else "none"
 
     for control in controls.values():
-        control.style.description_width = width
+        control.style.description_width = f"{0.65 * max(map(len, ranges)) + 1:.0f}em"
         control.observe(draw_anew, names="value")
-    return ipywidgets.VBox([*controls.values(), trouble, picture])
+    return ipywidgets.VBox([*controls.values(), picture, trouble])
 
 
 def _control(name, given):
     import ipywidgets
 
-    words = name.replace("_", " ")
     if isinstance(given, list):
         choices = [(str(choice), choice) for choice in given]
-        return ipywidgets.Dropdown(options=choices, value=given[0], description=words)
-    low, high, start, step = given
-    options = {"min": low, "max": high, "value": start, "step": step, "continuous_update": False}
-    options |= {"description": words, "layout": {"width": "36em", "max_width": "100%"}}
-    if all(isinstance(n, int) for n in given):
-        return ipywidgets.IntSlider(**options)
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return ipywidgets.FloatSlider(readout_format=f".{digits}f", **options)
+        control = ipywidgets.Dropdown(options=choices, value=given[0])
+    else:
+        whole = all(isinstance(n, int) for n in given)
+        low, high, start, step = given if whole else map(float, given)
+        control = ipywidgets.interactive.widget_from_abbrev((low, high, step), start)
+        control.continuous_update, control.layout.width = False, "36em"
+        if not whole:
+            control.readout_format = f".{max(0, -math.floor(math.log10(step) + 1e-9))}f"
+    control.layout.max_width, control.description = "100%", name.replace("_", " ")
+    return control
