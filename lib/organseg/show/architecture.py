@@ -11,6 +11,20 @@ from math import log2, prod
 from organseg.backend import keras
 from organseg.errors import OrgansegError
 
+KINDS = {  # of layers, in the legend's order: a pattern of their words, and their colour
+    "image": ("^image", "#ffffff"),
+    "convolution": ("(?<!transposed )conv", "#c6dcf2"),
+    "transposed convolution": ("^transposed conv", "#bfe3cf"),
+    "max pooling": ("max pool", "#f6c9c4"),
+    "average pooling": ("average pool", "#f7dcc0"),
+    "up-sampling": ("^up-sampling", "#dcebc5"),
+    "concatenation": ("^concatenate", "#ddd0ee"),
+    "addition": ("^add", "#efcfe6"),
+    "flattening": ("^flatten|^reshape", "#d5d5d5"),
+    "dense layer": ("^dense", "#fbe9b0"),
+    "softmax": ("^softmax", "#f2bd4b"),
+    "other layer": ("", "#eaeaea"),
+}
 SHORT = {"BatchNormalization": "batch norm", "ConvTranspose": "transposed conv", "ReLU": "ReLU"}
 SHORT |= {"InputLayer": "image", "UpSampling": "up-sampling"}
 OPEN = 4096  # stands for an edge of the image that may have any length
@@ -24,6 +38,7 @@ class Bar:
     parameters: int  # trainable ones
     sources: list  # the bars before this one
     place: int  # on the longest way from the image
+    kind: str  # a key of KINDS
     card: "Card" = None
 
 
@@ -31,9 +46,9 @@ class Bar:
 class Card:
     depth: int  # how often the image's size has been halved
     bars: list = field(default_factory=list)
+    upwards: bool = False  # on the synthesis path
     left: float = 0  # where it is drawn, in inches from the upper left corner
     top: float = 0
-    upwards: bool = False
 
 
 def read_model(model, input_size=None):
@@ -60,8 +75,14 @@ def read_model(model, input_size=None):
                 source = source.sources[0]
             if way or source is not before:
                 skips.append((source, bar, way))
+    depths = [card.depth for card in cards]
+    turn = depths.index(max(depths))
+    there_and_back = sorted({*depths[:turn]}) + sorted({*depths[turn:]}, reverse=True)
+    for card in cards[turn + 1 :]:
+        card.upwards = depths == there_and_back
     for source, bar, _ in skips:
-        if source.card in (None, bar.card) or source.card.depth != bar.card.depth:
+        across = source.card and bar.card.upwards and not source.card.upwards
+        if not across or source.card.depth != bar.card.depth:
             found = f"{model.name}: found a connection to '{bar.words}' that does not cross a U"
             raise OrgansegError(f"{found}; expected a chain of layers, or a U; draw its parts")
     return cards, skips
@@ -103,7 +124,8 @@ def _read_bars(model, input_size):
             bars[key].parameters += parameters
         else:
             place = 1 + max((source.place for source in sources), default=0)
-            bars[key] = Bar(words, shape, size, parameters, sources, place)
+            kind = next(kind for kind, (pattern, _) in KINDS.items() if re.search(pattern, words))
+            bars[key] = Bar(words, shape, size, parameters, sources, place, kind)
     return bars[key]
 
 

@@ -13,23 +13,9 @@ from itertools import pairwise
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path
 
-from organseg.show.architecture import count, read_model
+from organseg.show.architecture import KINDS, count, read_model
 from organseg.show.picture import Picture
 
-KINDS = {  # of layers, in the legend's order: a pattern of their words, and their colour
-    "image": ("^image", "#ffffff"),
-    "convolution": ("(?<!transposed )conv", "#c6dcf2"),
-    "transposed convolution": ("^transposed conv", "#bfe3cf"),
-    "max pooling": ("max pool", "#f6c9c4"),
-    "average pooling": ("average pool", "#f7dcc0"),
-    "up-sampling": ("^up-sampling", "#dcebc5"),
-    "concatenation": ("^concatenate", "#ddd0ee"),
-    "addition": ("^add", "#efcfe6"),
-    "flattening": ("^flatten|^reshape", "#d5d5d5"),
-    "dense layer": ("^dense", "#fbe9b0"),
-    "softmax": ("^softmax", "#f2bd4b"),
-    "other layer": ("", "#eaeaea"),
-}
 INK, GREY = "#222222", "#6a6a6a"
 WIDTH, CARD, ROW, HEAD, GAP, EDGE = 7.5, 2.85, 0.185, 0.24, 0.28, 0.12  # inches
 
@@ -59,10 +45,9 @@ def draw_network(model, input_size=None):
     cards, skips = read_model(model, input_size)
     end = _place(cards, skips)
     bars = [bar for card in cards for bar in card.bars] + [bar for *_, way in skips for bar in way]
-    kinds = [kind for kind in KINDS if kind != "image" and kind in map(_kind, bars)]
-    figure = Picture(
-        WIDTH, end + 0.6 + 0.17 * -(-len(kinds) // 4), "white", INK, dpi=120, colours=96
-    )
+    kinds = [kind for kind in KINDS if kind != "image" and kind in [bar.kind for bar in bars]]
+    height = end + 0.6 + 0.17 * -(-len(kinds) // 4)
+    figure = Picture(WIDTH, height, "white", INK, dpi=120, colours=96)
     name = re.sub(r"^(sequential|functional)_\d+$", r"\1", model.name)  # Keras counts the nameless
     figure.write(WIDTH / 2, 0.2, name, 10, weight="bold", ha="center")
     if cards[-1].upwards:
@@ -81,24 +66,22 @@ def draw_network(model, input_size=None):
     return figure
 
 
-def _kind(bar):
-    return next(kind for kind, (pattern, _) in KINDS.items() if re.search(pattern, bar.words))
-
-
 def _place(cards, skips):
     """Say of each card where it is drawn; returns how far down the drawing reaches."""
-    depths, last = [card.depth for card in cards], len(cards) - 1
-    turn = depths.index(max(depths))
-    up = sorted({*depths[turn:]}, reverse=True)
-    is_u = turn < last and depths == sorted({*depths[:turn]}) + up
+    is_u, last = cards[-1].upwards, len(cards) - 1
     top, middle = 0.55 if is_u else 0.45, (WIDTH - CARD) / 2
     step = min(1.6, (WIDTH - CARD - 2 * EDGE - 0.3) / max(last, 1))
+    rows = [[card] for card in cards]
+    if is_u:
+        depths = sorted({card.depth for card in cards})
+        rows = [[card for card in cards if card.depth == depth] for depth in depths]
     for number, card in enumerate(cards):
-        card.upwards = is_u and number > turn
-        side = (number > turn) - (number < turn)
-        card.left = middle + ((middle - EDGE) * side if is_u else (number - last / 2) * step)
-    in_rows = [[card for card in cards if card.depth == depth] for depth in sorted({*depths})]
-    for row in in_rows if is_u else [[card] for card in cards]:
+        card.left = middle + (number - last / 2) * step
+        if is_u and card not in rows[-1]:
+            card.left = WIDTH - EDGE - CARD if card.upwards else EDGE
+        elif is_u:
+            card.left = middle
+    for row in rows:
         for card in row:
             card.top = top
         for source, bar, _ in skips:
@@ -151,7 +134,7 @@ def _draw_card(figure, card):
 
 
 def _draw_bar(figure, bar, left, y, width, columns):
-    style = {"fc": KINDS[_kind(bar)][1], "ec": GREY, "lw": 0.4, "zorder": 3}
+    style = {"fc": KINDS[bar.kind][1], "ec": GREY, "lw": 0.4, "zorder": 3}
     figure.add_patch(Rectangle((left, y - ROW / 2 + 0.015), width, ROW - 0.03, **style))
     channels = f"{bar.shape[-1]:,}"
     room = columns[0] - left - 0.06 * len(channels) - 0.1  # 0.055 inches a letter
@@ -163,7 +146,7 @@ def _draw_bar(figure, bar, left, y, width, columns):
 
 def _draw_skip(figure, source, bar, way):
     start, end, y = source.card.left + CARD, bar.card.left, _y(bar)
-    _draw_arrow(figure, (start, y), (end, y))
+    _draw_arrow(figure, (start, _y(source)), (start + 0.1, _y(source)), (start + 0.1, y), (end, y))
     words = (start + end) / 2, y - ROW / 2 - 0.06, "skip connection", 6.5, GREY
     figure.write(*words, ha="center")
     for number, beside in enumerate(way):

@@ -46,9 +46,8 @@ def show_volume(image, labels=None, spacing=None, plane="axial", window="soft ti
     labels : integer array (x, y, z) of organ ids on the image's grid; by default the case's own
     spacing : voxel size (x, y, z) in mm of an array; without it voxels are drawn as cubes and no mm
         are stated
-    plane : 'axial', 'coronal' or 'sagittal', shown first
-    window : 'soft tissue', 'liver', 'lung', 'bone', 'everything' or 'what the network sees', shown
-        first
+    plane : shown first: 'axial', 'coronal' or 'sagittal'
+    window : shown first: a key of `WINDOWS`, such as 'soft tissue', 'lung' or 'bone'
     opacity : of the organs, 0 (image only) … 1 (organs hide the image)
 
     Raises
@@ -68,9 +67,7 @@ def show_volume(image, labels=None, spacing=None, plane="axial", window="soft ti
             names = ", ".join(map(repr, known))
             raise OrgansegError(f"found {name}={given!r}; expected one of {names}")
     if not 0 <= opacity <= 1:
-        raise OrgansegError(
-            f"found opacity={opacity}; expected 0 (image only) to 1 (organs hide it)"
-        )
+        raise OrgansegError(f"found opacity={opacity}; expected 0 (image only) to 1 (organs only)")
     in_mm = isinstance(image, Case) or spacing is not None
     case = _as_case(image, labels, spacing)
     start = {"plane": plane, "window": window, "opacity": round(100 * opacity)}
@@ -85,9 +82,7 @@ def _as_case(image, labels, spacing):
         lengths = np.broadcast_to(1.0 if spacing is None else spacing, 3)
         case = Case(np.asarray(image, np.float32), None, np.diag([*lengths, 1.0]), "volume")
     elif spacing is not None:
-        raise OrgansegError(
-            f"found spacing={spacing} beside a Case, which has its own; leave it out"
-        )
+        raise OrgansegError(f"found spacing={spacing} and a Case, which has its own; leave it out")
     shape = case.image.shape
     if len(shape) != 3 or 0 in shape:
         raise OrgansegError(f"found an image of shape {shape}; expected (x, y, z); take one of it")
@@ -98,9 +93,7 @@ def _as_case(image, labels, spacing):
     label = case.label if labels is None else np.asarray(labels)
     if label is not None:
         if label.shape != shape:
-            raise OrgansegError(
-                f"found labels of shape {label.shape}; expected the image's, {shape}"
-            )
+            raise OrgansegError(f"found labels of shape {label.shape}; expected those of {shape}")
         if label.dtype.kind not in "iub" or label.min() < 0 or label.max() >= NUM_CLASSES:
             known = f"the ids 0 to {NUM_CLASSES - 1}"
             raise OrgansegError(f"found labels other than {known}; take argmax of probabilities")
