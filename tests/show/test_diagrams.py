@@ -161,7 +161,9 @@ def test_layers_say_what_they_are():
     assert {"conv 3×3, no padding, ReLU", "conv 3×3, no padding, batch norm, ReLU", "dropout 0.5"} <= set(said)
     assert {"max pool 2×2", "flatten", "dense, softmax", "28 × 28 to 26 × 26", "13 × 13 to 11 × 11"} <= set(said)
     said = words(draw_network(strided()))
-    assert {"conv 3×3, leaky relu", "conv 3×3, stride 2, batch norm, ReLU", "up-sampling 2×2", "add", "softmax"} <= set(said)
+    assert {"conv 3×3, leaky relu", "conv 3×3, stride 2, batch norm, ReLU", "up-sampling 2×2", "add", "softmax"} <= set(
+        said
+    )
     assert {"spatial dropout 0.25", "conv 1×1", "dropout 0.5"} <= set(said)
     said = words(draw_network(average()))
     assert {"conv 3×3, stride 2, no padding", "average pool 3×3, stride 2", "global average pool"} <= set(said)

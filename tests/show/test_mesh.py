@@ -80,6 +80,16 @@ def figure_of(case, prediction=None):
     return render(case, prediction)._repr_mimebundle_()[PLOTLY]
 
 
+@pytest.mark.parametrize(("coarsen", "tolerance"), [(0, 0.1), (5, 0.1), (8, 0.3)])
+def test_the_volumes_of_the_organs_stay(coarsen, tolerance, phantom):
+    """Vessels too, which are two to three voxels thick; the reference is the number of their voxels."""
+    for organ, mesh in organ_meshes(phantom.label, phantom.affine, coarsen).items():
+        expected = np.count_nonzero(phantom.label == organ) * 4 * 4 * 5
+        assert volume_of(*mesh) == pytest.approx(expected, rel=tolerance), organ
+        if organ in (3, 4):  # liver and spleen
+            assert volume_of(*mesh) == pytest.approx(expected, rel=0.05)
+
+
 def arrays_of(trace):
     return {key: np.frombuffer(base64.b64decode(trace[key]["bdata"]), trace[key]["dtype"]) for key in "xyzijk"}
 

@@ -60,10 +60,8 @@ def read_model(model, input_size=None):
     cards, skips = [Card(0)], []
     for before, bar in zip([path[0], *path], path, strict=False):
         old, new = before.shape[:-1], bar.shape[:-1]
-        if len(old) == len(new):
-            halved = round(log2(prod(old) / prod(new)) / max(len(new), 1))
-        else:  # flattening counts as halving; to give a vector a shape, as doubling
-            halved = 1 if len(old) > len(new) else -1
+        # To flatten counts as halving once for each axis; to give a vector a shape, as doubling.
+        halved = len(old) - len(new) or round(log2(prod(old) / prod(new)) / max(len(new), 1))
         if halved:
             cards.append(Card(cards[-1].depth + halved))
         bar.card = cards[-1]
@@ -95,8 +93,8 @@ def _read_bars(model, input_size):
         found = f"{model.name}: found {len(inputs)} inputs and {len(outputs)} outputs"
         raise OrgansegError(f"{found}; expected one of each; add a keras.Input, or draw its parts")
     layers = keras.Model(inputs, outputs).operations
-    before = {id(layer.output): _ids(layer.input) for layer in layers}
-    needed = sum(before.values(), _ids(outputs))
+    before = {id(one.output): [*map(id, keras.tree.flatten(one.input))] for one in layers}
+    needed = sum(before.values(), [id(outputs[0])])
     if not {*needed} <= {*before}:
         found = f"{model.name}: found a layer that is used twice"
         raise OrgansegError(f"{found}; expected each once; draw its parts one by one")
@@ -127,10 +125,6 @@ def _read_bars(model, input_size):
             kind = next(kind for kind, (pattern, _) in KINDS.items() if re.search(pattern, words))
             bars[key] = Bar(words, shape, size, parameters, sources, place, kind)
     return bars[key]
-
-
-def _ids(tensors):
-    return [id(tensor) for tensor in keras.tree.flatten(tensors)]
 
 
 def count(weights):
