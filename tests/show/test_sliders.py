@@ -138,7 +138,7 @@ BAD = {
     "step 0": ((0, 10, 5, 0), "step above 0"),
     "words": (("a", "b", "c"), "as a list"),
     "no choices": ([], "at least one"),
-    "not a number": ((0, float("nan"), 1), "expected numbers"),
+    "not a number": ((0, float("nan"), 1), "numbers with low"),
 }
 
 

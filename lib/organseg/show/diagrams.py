@@ -67,7 +67,7 @@ def draw_network(model, input_size=None):
 
 
 def _place(cards, skips):
-    """Say of each card where it is drawn; returns how far down the drawing reaches."""
+    """Give each card its place; returns how far down the drawing reaches."""
     is_u, last = cards[-1].upwards, len(cards) - 1
     top, middle = 0.55 if is_u else 0.45, (WIDTH - CARD) / 2
     step = min(1.6, (WIDTH - CARD - 2 * EDGE - 0.3) / max(last, 1))
@@ -97,7 +97,7 @@ def _bottom(card):
 
 
 def _y(bar):
-    """Where the middle of a bar is drawn."""
+    """How far down the middle of a bar is."""
     bars = bar.card.bars[::-1] if bar.card.upwards else bar.card.bars
     return bar.card.top + HEAD + (bars.index(bar) + 0.5) * ROW
 

@@ -27,7 +27,7 @@ from organseg.show.slices import COLOURS, truth_and_prediction
 PLOTLY = "application/vnd.plotly.v1+json"
 LARGEST = 520_000  # letters of the surfaces; with layout and still picture less than 600 kB
 COARSENINGS = (0, 4, 5, 6, 8, 10, 12, 16, 24)  # mm: the first that fits is sent
-FEWEST_CELLS = 8  # of a piece; a smaller one gets smaller cells
+FEWEST_CELLS = 8  # a small piece gets smaller cells, so that it has at least so many
 UNIT = 0.1  # mm; coordinates are sent as 16-bit integers
 
 
@@ -36,13 +36,13 @@ def organ_meshes(label, affine, coarsen=0.0):
 
     Each connected piece of an organ is smoothed by a Gaussian and cut by marching cubes (Lorensen
     and Cline 1987) at the height that leaves as many voxels inside as before. So the steps go, the
-    volume stays, and a single voxel is still seen.
+    volume stays, and a single voxel can still be seen.
 
     Parameters
     ----------
     label : integer array (x, y, z) of organ ids
     affine : array (4, 4), voxel indices to mm
-    coarsen : edge in mm of the cells that voxels are averaged to beforehand; 0: no cells
+    coarsen : edge in mm of the cells into which voxels are averaged beforehand; 0 keeps the voxels
 
     Returns
     -------

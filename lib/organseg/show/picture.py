@@ -55,7 +55,7 @@ class Picture(Figure):
 
 
 class Shown:
-    """What a notebook shows: a bundle of contents by their MIME types; elsewhere, words."""
+    """What a notebook shows, a bundle of contents by MIME type; elsewhere it is words."""
 
     def __init__(self, words, bundle):
         self.words, self.bundle = words, {"text/plain": words, **bundle}
@@ -84,8 +84,8 @@ def read_file(name):
 
 
 def fill_page(name, data, still, words):
-    """A page of this folder with its data as JSON, a still picture (a PNG `as_text`) for where no
-    script runs, and words for those who do not see it."""
+    """One of this folder's pages, filled in: data for its script, a still picture (a PNG `as_text`)
+    for where no script runs, and words for those who do not see the picture."""
     page, data = read_file(name), json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     for place, value in {"%DATA%": data, "%STILL%": still, "%WORDS%": words}.items():
         page = page.replace(place, html.escape(value))

@@ -32,7 +32,7 @@ LARGEST_SHEET = 365_000  # letters; with labels and the page's own code less tha
 # Longest edge in voxels, and step in HU: the first that fits is sent.
 QUALITIES = [(128, 8), (128, 12), (128, 16), (112, 16), (112, 24), (96, 16), (96, 24)]
 QUALITIES += [(80, 16), (80, 24), (64, 24), (48, 24), (32, 32)]
-LABEL_STEP = 32  # greys from organ to organ: no browser's colour management makes one another
+LABEL_STEP = 32  # greys between two organs, more than a browser's colour management shifts them
 
 
 def show_volume(image, labels=None, spacing=None, plane="axial", window="soft tissue", opacity=0.4):
@@ -140,12 +140,8 @@ def _in_words(case, in_mm):
 
 
 def encode(image, step):
-    """HU as 8-bit codes, in fine steps where the organs are: the codes, and the HU that each code
-    stands for.
-
-    The error is at most step / 2 from −200 to 300 HU and 2 step beyond, up to −1024 and 1500 HU,
-    which are the ends.
-    """
+    """HU as 8-bit codes, and the HU of each code. The error is at most step / 2 from −200 to 300,
+    where the organs are, and 2 step beyond, up to −1024 and 1500 HU, which are the ends."""
     low, high = np.arange(-1024, -200, 4 * step), np.arange(300, 1500, 4 * step)
     edges = np.concatenate([low, np.arange(-200, 300, step), high, [1500]])
     hu = np.concatenate([[-1024], (edges[:-1] + edges[1:]) / 2, [1500]])

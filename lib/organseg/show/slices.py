@@ -80,8 +80,8 @@ def shown_size(case):
 
 
 def truth_and_prediction(case, prediction):
-    """The case on canonical axes, with its own label as 'truth' and with the predicted one as
-    'prediction': a dict of those that there are."""
+    """The case on canonical axes, once with its own label and once with the predicted one: a dict
+    with 'truth' if there is a label, and 'prediction' if there is a prediction."""
     views = {} if case.label is None else {"truth": to_canonical(case)}
     if prediction is not None:
         if np.shape(prediction) != case.image.shape:

@@ -38,8 +38,8 @@ def explore(function, **sliders):
     Examples
     --------
     >>> from organseg import explore
-    >>> explore(lambda level: plt.axhline(level), level=(-200, 300, 40))
-    explore(<lambda>): level=40
+    >>> explore(plt.axhline, y=(0.0, 1.0, 0.5))
+    explore(axhline): y=0.5
     """
     ranges = {name: _complete_range(name, given) for name, given in sliders.items()}
     parameters, title = inspect.signature(function), f"explore({function.__name__}): "
@@ -60,33 +60,27 @@ def explore(function, **sliders):
     if hasattr(shell, "kernel"):
         box = _box(function, ranges, still)
         bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-        if "google.colab" in sys.modules:  # it has a kernel always, and would prefer the picture
+        if "google.colab" in sys.modules:  # always a live kernel; it would prefer the picture
             del bundle["image/png"]
     display(bundle, raw=True)
 
 
 def _complete_range(name, given):
     """(low, high, start, step), of which the step may have been missing; or a list of choices."""
-
-    def refusal(expected):
-        return OrgansegError(f"explore({name}={given!r}): expected {expected}")
-
     if isinstance(given, list) and given:
         return given
-    if not isinstance(given, tuple) or len(given) not in (3, 4):
-        forms = "(low, high, start), (low, high, start, step) or a list of at least one choice"
-        raise refusal(forms)
-    numbers = [n for n in given if isinstance(n, int | float) and not isinstance(n, bool)]
-    if len(numbers) < len(given) or not all(map(math.isfinite, numbers)):
-        raise refusal("numbers; give choices of another kind as a list")
-    low, high, start, *step = given
-    if not low <= start <= high or low == high:
-        raise refusal("low ≤ start ≤ high, in this order, and a range between low and high")
-    whole = all(isinstance(n, int) for n in given)
-    step = step[0] if step else 1 if whole else 10.0 ** math.floor(math.log10((high - low) / 50))
-    if step <= 0:
-        raise refusal("a step above 0")
-    return low, high, start, step
+    numbers = given if isinstance(given, tuple) else ()
+    numbers = [n for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)]
+    if len(numbers) in (3, 4) and len(numbers) == len(given) and all(map(math.isfinite, given)):
+        low, high, start, *step = given
+        if low <= start <= high and low < high and min(step, default=1) > 0:
+            whole = all(isinstance(n, int) for n in given)
+            fine = 1 if whole else 10.0 ** math.floor(math.log10((high - low) / 50))
+            return low, high, start, step[0] if step else fine
+    raise OrgansegError(
+        f"explore({name}={given!r}): expected (low, high, start) or (low, high, start, step), "
+        "numbers with low ≤ start ≤ high and a step above 0; or choices as a list of at least one"
+    )
 
 
 def _png_of(function, values):
