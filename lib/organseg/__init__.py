@@ -39,7 +39,7 @@ _ROOMS = {
     "metrics": "dice score_case surface_distances",
     "tables": "organ_table",
     "phantom": "BODY_LEVELS make_phantom",
-    "show.slices": "contact_sheet overlay_figure save_overlay slice_picture",
+    "show.slices": "overlay_figure save_overlay slice_picture",
     "show.scroller": "show_volume",
     "show.mesh": "organ_meshes render",
     "show.sliders": "explore",
