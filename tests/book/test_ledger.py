@@ -69,7 +69,7 @@ def test_numbers_of_measurements_come_from_the_record(fact):
 
 def test_measurements_that_rows_need_are_lines_of_the_program():
     source = (ledger.ROOT / "benchmarks" / "figures_check.py").read_text(encoding="utf-8")
-    lines = re.findall(r'check\(\s*f?"([^"]+)"', source)
+    lines = re.findall(r'result\(\s*f?"([^"]+)"', source)
     patterns = [re.sub(r"\\\{.*?\\\}", ".+", re.escape(line)) for line in lines]
     for fact in ROWS:
         for what in [*fact.needs, *fact.shows]:
