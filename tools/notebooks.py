@@ -108,17 +108,6 @@ def write_text(path, text):
     path.write_text(f"{text[: start.end()]}{setup_cell()}\n{text[end:]}", encoding="utf-8")
 
 
-def same_cells(one, other):
-    """True where two notebooks have the same cells: kind, source without what was measured, and how they are shown."""
-
-    def cells(notebook):
-        for cell in notebook.cells:
-            words = re.sub(rf"(?m)^{re.escape(MEASURED)}.*$", "", cell.source)
-            yield cell.cell_type, words, {key: value for key, value in cell.metadata.items() if value}
-
-    return list(cells(one)) == list(cells(other))
-
-
 # Outputs, and what a run took
 
 

@@ -1,8 +1,8 @@
 """The pages for instructors, made from the chapters' heads, exercises and checks: `make pages`.
 
-    python tools/teaching.py [FOLDER]     writes them into book/, or into FOLDER
+    python tools/teaching.py [FOLDER]   write them into book/, or into FOLDER
 
-objectives.md      what each chapter teaches, what it needs to be known, and the minutes and memory it takes
+objectives.md      what each chapter teaches and presupposes, and the minutes and memory that it takes
 schedule.md        one day and six weeks: book/schedule.toml says which chapters, the minutes are added up here
 misconceptions.md  the stored wrong answers to each exercise, what each shows, and the hint that its check gives
 """
@@ -19,13 +19,14 @@ from typing import NamedTuple
 from notebooks import ROOT, chapters, has_tag, made
 
 sys.path.append(str(ROOT / "tests" / "course"))  # the stored wrong answers are with the tests, which try them
+PAGES = "objectives.md", "schedule.md", "misconceptions.md"
 PLAN = ROOT / "book" / "schedule.toml"
 LONGEST_DAY = 7 * 60  # minutes, breaks included and lunch not
 LONGEST_STRETCH = 105  # minutes without a break
 LONGEST_WEEK = 150, 90  # minutes in class and of exercises
 IN_CLASS = re.compile(r"\*\*In class:\*\* (\d+) minutes, exercises (\d+) minutes")
 EXERCISE = re.compile(r"^### Exercise (\S+) (★+) ([^\n]*)\n\n(.*?)(?=\n##|\Z)", flags=re.MULTILINE | re.DOTALL)
-MADE = "<!-- Made by `make pages`: change {source} instead. -->\n\n"
+MADE = "<!-- Made by `make pages` (tools/teaching.py says from what): changes made here are lost. -->\n\n"
 
 
 class Exercise(NamedTuple):
@@ -85,7 +86,7 @@ class Chapter:
         ]
 
     def taught(self, names):
-        """Minutes for these sections: their share of the chapter's words, to five minutes."""
+        """Minutes for these sections: their share of the chapter's words, to the nearest five."""
         return self._share(self.minutes, self.sections, self.sections if names == "all" else names, "section")
 
     def practised(self, numbers):
@@ -158,9 +159,9 @@ SCHEDULE = """\
 # Schedules
 
 Two ways through the course. The minutes come from the chapters' heads, where they are our estimate; those of a section
-are its share of the chapter's words, and those of an exercise its share of the chapter's stars, all rounded to five
-minutes; the notebooks run while you talk. Which chapters and sections come when is written in `book/schedule.toml`:
-change it, and `make pages` adds up anew and says where a day or a week has become too long.
+are its share of the chapter's words, and those of an exercise its share of the chapter's stars, all to the nearest
+five; the notebooks run while you talk. `book/schedule.toml` says which chapters and sections come when: change it, and
+`make pages` does the sums again and says where a day or a week has become too long.
 
 ## One day
 
@@ -319,13 +320,9 @@ def _folded(title, code):
 
 def pages():
     """The pages' texts, by name."""
-    course = read_chapters()
-    plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
-    return {
-        "objectives.md": MADE.format(source="the chapters' heads") + objectives(course),
-        "schedule.md": MADE.format(source="the chapters' heads or `book/schedule.toml`") + schedule(course, plan),
-        "misconceptions.md": MADE.format(source="`tests/course/wrong_answers`") + misconceptions(course),
-    }
+    course, plan = read_chapters(), tomllib.loads(PLAN.read_text(encoding="utf-8"))
+    made = (objectives(course), schedule(course, plan), misconceptions(course))
+    return {name: MADE + text for name, text in zip(PAGES, made, strict=True)}
 
 
 def write(folder):
