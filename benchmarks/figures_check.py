@@ -28,6 +28,7 @@ from organseg.folders import find_cases
 from organseg.geometry import WorkingGrid, to_file_grid, to_working
 from organseg.metrics import dice
 from organseg.organs import NUM_CLASSES, ORGANS
+from organseg.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -72,7 +73,7 @@ def told(scores):
 def predicted(run, cases, **options):
     from organseg.inference import predict
 
-    return [predict(run.network, case, run.grid, **options) for case in cases]
+    return [predict(run, case, **options) for case in cases]
 
 
 def ceiling(cases, grid):
@@ -149,8 +150,8 @@ def pretrained():
 ONE_CASE = """
 import resource, sys, time
 import numpy as np
-from organseg.inference import in_precision, predict_probabilities
-from organseg.networks import unet
+from organseg.inference import predict_probabilities
+from organseg.networks import in_precision, unet
 depth, precision = int(sys.argv[1]), sys.argv[2]
 network = in_precision(unet(), precision)
 image = np.random.default_rng(0).random((128, 128, depth), dtype=np.float32)
@@ -183,9 +184,9 @@ from organseg.course.costs import training_bytes
 from organseg.networks import unet
 from organseg.command.preflight import PeakMemory
 from organseg.profiles import PROFILES
-from organseg.training import compiled
+from organseg.training import compile_for_training
 network = unet()
-segmenter = compiled(network, PROFILES["paper"])
+segmenter = compile_for_training(network, PROFILES["paper"])
 batch = np.ones((1, 64, 64, 64, 1), "float32"), (np.ones((1, 64, 64, 64), "int32"), np.ones((1, 7), "float32"))
 before = psutil.Process().memory_info().rss
 with PeakMemory() as memory:
@@ -204,8 +205,8 @@ def training_memory():
 
 
 PACE = """
-from organseg.command.preflight import check_machine
-pace = check_machine("paper", 60)
+from organseg.command.preflight import measure_pace
+pace = measure_pace("paper", 60)
 print(pace.seconds_per_step, pace.hours() / 24)
 """
 
@@ -226,11 +227,11 @@ def long_scan():
 
 def real_ct():
     """Ten CPU minutes of training on the labelled real cases, scored on one of them: can it learn real CT at all?"""
-    from organseg.training import shorter, train
+    from organseg.training import train
 
     files = find_cases(SHARED / "real_ct")
     # No warp: five cases in ten minutes say whether real CT can be learnt, not how well it generalises.
-    profile = shorter("fast", spacing=5.0, steps=900, validate_every=450, augment=False)
+    profile = PROFILES["fast"].replace(spacing=5.0, steps=900, validate_every=450, augment=False)
     cases = [file.load() for file in files]
     run, history = train(cases, None, profile, (), progress=False)
     example = [case for case in cases if case.name == "totalseg_example"]
@@ -325,13 +326,15 @@ def prepared_in_time():
     import itertools
 
     from organseg.sampling import CropSampler, prefetch
-    from organseg.training import compiled, shorter
+    from organseg.scans import to_scan
+    from organseg.training import compile_for_training
 
-    cases = [to_working(make_phantom(seed, (64, 64, 64)), WorkingGrid((6.0,) * 3)) for seed in range(4)]
-    wide = shorter("fast", crop_size=64, base_filters=32, spacing=3.0)
-    for name, profile, steps, limit in (("fast", shorter("fast"), 24, 1.10), ("full width", wide, 3, 1.02)):
-        sampler = CropSampler(cases, profile.crop_size, organ_share=0.5, paper_voxels=(0.5,) * 3)
-        segmenter = compiled(runs.build({"network": "unet", "base_filters": profile.base_filters}), profile)
+    grid = WorkingGrid((6.0,) * 3)
+    scans = [to_scan(to_working(make_phantom(seed, (64, 64, 64)), grid)) for seed in range(4)]
+    wide = PROFILES["fast"].replace(crop_size=64, base_filters=32, spacing=3.0)
+    for name, profile, steps, limit in (("fast", PROFILES["fast"], 24, 1.10), ("full width", wide, 3, 1.02)):
+        sampler = CropSampler(scans, profile.crop_size, organ_share=0.5, paper_voxels=(0.5,) * 3)
+        segmenter = compile_for_training(runs.build({"network": "unet", "base_filters": profile.base_filters}), profile)
         ready = sampler.batch(0)
 
         def steps_on(batches, segmenter=segmenter):
@@ -400,11 +403,11 @@ def longer_augmentation():
 
 def over_fitting():
     """Chapter 8's two longer runs, on three and on thirty patients: the curves that its notebook shows as stored."""
-    from organseg.training import shorter, train
+    from organseg.training import train
 
     source = (ROOT / "notebooks" / "08_training.py").read_text(encoding="utf-8")
     stored = ast.literal_eval(re.search(r"^stored_runs = (\{.*?^\})", source, flags=re.MULTILINE | re.DOTALL).group(1))
-    profile = shorter("lesson", steps=600, validate_every=50, augment=False)
+    profile = PROFILES["lesson"].replace(steps=600, validate_every=50, augment=False)
     held_out = [make_phantom(seed, (64, 64, 64)) for seed in range(100, 103)]
     for name, curves in stored.items():
         patients = [make_phantom(seed, (64, 64, 64)) for seed in range(int(name.split()[0]))]

@@ -63,7 +63,7 @@ def answers_of(network, images):
 
 cnn = organseg.load_body_level_cnn()
 patient = organseg.make_phantom(1004, (64, 64, 40))
-middles = [int(np.median(np.flatnonzero(patient.levels == level))) for level in range(4)]
+middles = [int(np.median(np.flatnonzero(patient.body_levels == level))) for level in range(4)]
 slices = np.stack([organseg.normalise(patient.image[:, :, z]) for z in middles])
 answers = answers_of(cnn, slices[..., np.newaxis])
 print([organseg.BODY_LEVELS[level] for level in answers.argmax(axis=1)])

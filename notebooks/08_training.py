@@ -73,7 +73,8 @@ for name in ("paper", "gpu", "lesson"):
 # %%
 patients = [organseg.make_phantom(seed, (64, 64, 64)) for seed in range(12)]
 held_out = [organseg.make_phantom(seed, (64, 64, 64)) for seed in range(100, 103)]
-sampler = organseg.CropSampler(patients, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
+scans = [organseg.to_scan(patient) for patient in patients]
+sampler = organseg.CropSampler(scans, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
 batches = [sampler.batch(step) for step in range(60)]
 images, labels, annotated = batches[0]
 print("images", images.shape, "labels", labels.shape, "which organs were drawn", annotated.shape)
@@ -226,23 +227,25 @@ print(f"ratio {np.std(of_one) / np.std(of_three):.2f}, square root of three {np.
 
 # %%
 try:
-    organseg.CropSampler(patients[:2], crop_size=24, batch_size=3)
+    organseg.CropSampler(scans[:2], crop_size=24, batch_size=3)
 except organseg.OrgansegError as error:
     print(error)
 
 # %% [markdown]
 # ## The momentum trap
 #
-# Now we train. `compiled` gives a network its loss, the Dice loss of chapter 5, and Adam; our loop does one step per
+# Now we train. `compile_for_training` gives a network its loss, the Dice loss of chapter 5, and Adam; our loop does one step per
 # batch. The learning rate falls from 0.01 to zero along half a cosine over the 60 steps. (The paper calls 0.01 the
-# *initial* rate and does not say whether or how it fell; the profile `paper` keeps it. `shorter` gives a profile with the
+# *initial* rate and does not say whether or how it fell; the profile `paper` keeps it. `replace` gives a profile with the
 # settings changed that we name.)
 #
 # One thing we change on purpose. The library's batch normalisation has momentum 0.9; we put it back to Keras' default
 # of 0.99.
 
 # %%
-from organseg.training import compiled, shorter
+from organseg.training import compile_for_training
+
+lesson = organseg.PROFILES["lesson"]
 
 
 def norms_of(network):
@@ -254,7 +257,7 @@ def new_segmenter(momentum=0.9, schedule=True):
     network = organseg.unet(base_filters=4, levels=3)
     for layer in norms_of(network):
         layer.momentum = momentum
-    return network, compiled(network, shorter("lesson", steps=60, schedule=schedule))
+    return network, compile_for_training(network, lesson.replace(steps=60, schedule=schedule))
 
 
 # %%
@@ -406,7 +409,7 @@ keras.utils.set_random_seed(0)
 plain = organseg.unet(base_filters=4, levels=3)
 for layer in norms_of(plain):
     layer.trainable = False
-without_norm = try_rates(compiled(plain, shorter("lesson", schedule=False)))
+without_norm = try_rates(compile_for_training(plain, lesson.replace(schedule=False)))
 
 # %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly, and the two larger ones run into the same horizontal line, dotted, that belongs to background everywhere."
 def smooth(values, steps=10):
@@ -680,7 +683,7 @@ print(*report, sep="\n")
 # %%
 def optimizer_for(policy):
     network = organseg.unet(base_filters=1, dtype=policy)
-    return type(compiled(network, shorter("lesson")).optimizer).__name__
+    return type(compile_for_training(network, lesson).optimizer).__name__
 
 
 print({policy: optimizer_for(policy) for policy in ("float32", "mixed_bfloat16", "mixed_float16")})
@@ -692,10 +695,10 @@ print({policy: optimizer_for(policy) for policy in ("float32", "mixed_bfloat16",
 # takes mixed float16 on a GPU, and float32 elsewhere.
 
 # %%
-from organseg.profiles import has_gpu, training_precision
+from organseg.backend import has_gpu, resolve_precision
 
 found = "a GPU" if has_gpu() else "no GPU"
-policy = training_precision("auto")
+policy = resolve_precision("auto", training=True)
 assert policy == ("mixed_float16" if has_gpu() else "float32")
 assert organseg.choose_profile() in organseg.PROFILES
 
@@ -731,13 +734,13 @@ print(f"the paper: {7 * 24 * 3600 / 50_000:.1f} seconds per step in one week, al
 print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
-# `organseg.check_machine` does this with the network and the crops of a profile, for as long as it is allowed; on the
+# `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed; on the
 # command line it is `organseg preflight --profile paper`, and takes a minute. It also measures how long the drawing of
 # the crops takes. A thread does that meanwhile, but where the GPU is faster than the thread, the GPU waits. Here it
 # gets three seconds.
 
 # %%
-pace = organseg.check_machine("lesson", seconds=3)
+pace = organseg.measure_pace("lesson", seconds=3)
 slower = max(np.median(pace.step_seconds), pace.crop_seconds)
 np.testing.assert_allclose(pace.hours(), hours(pace.first_seconds, slower))
 assert pace.first_seconds > 2 * slower
@@ -797,7 +800,7 @@ import tempfile
 from pathlib import Path
 
 folder = Path(tempfile.mkdtemp())
-tiny = shorter("lesson", base_filters=2, crop_size=16, steps=12, validate_every=6)
+tiny = lesson.replace(base_filters=2, crop_size=16, steps=12, validate_every=6)
 unbroken, history = organseg.train(patients[:4], folder / "unbroken", tiny, progress=False)
 print("steps on record:", [row["step"] for row in history])
 print(sorted(path.name for path in (folder / "unbroken").iterdir()))
@@ -808,10 +811,10 @@ print(sorted(path.name for path in (folder / "unbroken").iterdir()))
 
 # %%
 grid = unbroken.grid
-working = [organseg.to_working(case, grid) for case in patients[:4]]
-own_sampler = organseg.CropSampler(working, 16, 3, tiny.organ_share, True, grid.paper_voxels, seed=0)
+own_scans = [organseg.to_scan(organseg.to_working(case, grid)) for case in patients[:4]]
+own_sampler = organseg.CropSampler(own_scans, 16, 3, tiny.organ_share, True, grid.paper_voxels, seed=0)
 keras.utils.set_random_seed(0)
-own_losses = fit(compiled(organseg.unet(base_filters=2), tiny), [own_sampler.batch(step) for step in range(12)])
+own_losses = fit(compile_for_training(organseg.unet(base_filters=2), tiny), [own_sampler.batch(step) for step in range(12)])
 expected = [own_losses[:6].mean(), own_losses[6:].mean()]
 np.testing.assert_allclose([row["loss"] for row in history], expected, atol=0.002)
 
@@ -876,7 +879,7 @@ run = organseg.load_run("pretrained")
 profile = run.settings["profile"]
 print(f"{profile['steps']} steps on {len(run.settings['trained_on'])} phantoms, voxels of {run.grid.spacing[0]:g} mm")
 patient = organseg.make_phantom(3003, (96, 96, 112))
-predicted = organseg.predict(run.network, patient, run.grid)
+predicted = organseg.predict(run, patient)
 scores = [organseg.dice(patient.label == organ, predicted == organ) for organ in organseg.ORGAN_IDS]
 assert np.nanmean(scores) > 0.7
 assert round(19_071_784 / run.network.count_params()) == 16

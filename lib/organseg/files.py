@@ -1,9 +1,26 @@
-"""Files that appear whole or not at all."""
+"""Names of image files, and files that appear whole or not at all."""
 
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
+
+
+def case_name(image):
+    """The case that an image belongs to: its file's name without ending and channel suffix.
+
+    >>> case_name("imagesTr/liver_07_0000.nii.gz")
+    'liver_07'
+    """
+    return label_name(image).removesuffix("_0000")
+
+
+def label_name(label):
+    """The case that a label or a prediction belongs to: its file's name without ending."""
+    name = Path(label).name
+    return name.removesuffix(next((e for e in IMAGE_ENDINGS if name.endswith(e)), ""))
 
 
 @contextmanager
@@ -20,7 +37,7 @@ def whole_file(path):
     try:
         yield Path(aside)
         os.chmod(aside, 0o644)
-        with open(aside, "rb") as written:
+        with open(aside, "rb+") as written:  # Windows syncs only what it may write to
             os.fsync(
                 written.fileno()
             )  # on the disk before it has its name, even if the power fails

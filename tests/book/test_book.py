@@ -63,7 +63,7 @@ def test_no_page_takes_anything_from_elsewhere(tags):
 
 
 def test_the_colab_button_waits_for_an_address(book):
-    """With one, the site for students has it: see test_site.py."""
+    """With one, the site for students has it: see test_book_for_students.py."""
     assert not [page.name for page in pages(book) if "colab.research.google.com/github" in read(page)]
 
 

@@ -19,8 +19,9 @@ from PIL import Image
 
 from organseg.cases import Case
 from organseg.errors import OrgansegError
-from organseg.geometry import HU_WINDOW, WorkingGrid, to_canonical, to_working
+from organseg.geometry import WorkingGrid, to_canonical, to_working
 from organseg.organs import NUM_CLASSES, ORGANS
+from organseg.scans import HU_WINDOW
 from organseg.show.slices import MARKS, PLANES, WINDOW, best_slice, png_bytes, slice_picture
 
 WINDOWS = {  # HU, black to white
