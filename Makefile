@@ -37,7 +37,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help course test test-colab test-here notebooks pages lab student book slides pictures address demo data lint format \
-        figures-check mutants ledger weights gallery lock clean distclean
+        map figures-check mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,7 +48,7 @@ course: $(READY) ## run every notebook on this machine, build the book; says whe
 
 test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX, and every notebook
 	$(PY) $(PYTEST) --junitxml=$(BUILD)/tests.xml
-	$(PY) tools/ledger.py check $(BUILD)/tests.xml
+	$(PY) tools/ledger.py compare $(BUILD)/tests.xml
 	KERAS_BACKEND=jax $(PY) $(PYTEST) $(TESTS_OF_BACKEND)
 	$(LIKE_STORED) $(PY) $(NBVAL)
 
@@ -61,11 +61,10 @@ test-here: ## run every notebook with the Python at hand, e.g. inside Colab's im
 	@$(FIND_PYTHON); set -x; \
 	$$python -m pip install -q . 'nbval>=0.11' && $(LIKE_STORED) $$python $(NBVAL)
 
-notebooks: $(READY) ## make and run the notebooks that changed (NAMES="02 05": these)
+notebooks: $(READY) ## make and run the notebooks whose code changed (NAMES="02 05": these)
 	$(PY) tools/notebooks.py run $(NAMES)
-	$(PY) tools/teaching.py
 
-pages: $(READY) ## make the pages for instructors from the chapters' heads, exercises and book/schedule.toml
+pages: $(READY) ## make the pages for instructors, from the chapters and book/schedule.toml (`make book` does so too)
 	$(PY) tools/teaching.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
@@ -74,7 +73,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 student: $(READY) ## write the notebooks without solutions into build/student, and run each of them
 	$(PY) tools/notebooks.py student $(BUILD)/student
 
-book: $(READY) ## build the book from the notebooks' stored outputs (SOLUTIONS=no: for students, without solutions)
+book: $(if $(filter no,$(SOLUTIONS)),$(READY),pages) ## build the book from the stored outputs (SOLUTIONS=no: for students, without solutions)
 	@rm -rf $(BUILD)/book
 	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/notebooks.py site $(BUILD)/site)
 	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/site,.) --path-output $(BUILD)/book -W --keep-going -q
@@ -87,6 +86,9 @@ slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter 
 
 pictures: book ## draw the pictures of the README and of the book's first page
 	$(PY) tools/pictures.py
+
+map: $(READY) ## draw the picture of the library's rooms, from its code
+	$(PY) tools/map.py
 
 address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg
 	$(PY) tools/notebooks.py address "$(URL)"
@@ -135,6 +137,7 @@ lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upg
 
 clean: ## remove what the programs made (results, caches), not the environments
 	rm -rf $(RESULTS) build dist .pytest_cache .ruff_cache
+	rm -f book/objectives.md book/schedule.md book/misconceptions.md
 	find lib tests tools data_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environments too

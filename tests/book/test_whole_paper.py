@@ -3,8 +3,8 @@
 import jupytext
 import matplotlib.pyplot as plt
 import pytest
-from test_notebooks import TEXTS
 
+from notebooks import NOTEBOOKS
 from organseg.course import check  # noqa: F401  (a missing chapter of exercises shows here, not in the cells)
 from organseg.profiles import PROFILES
 
@@ -13,7 +13,7 @@ HIDDEN = ("setup", "exercise", "solution")
 
 @pytest.mark.filterwarnings("ignore::organseg.OrgansegWarning")  # three slices are padded, and more of the kind
 def test_the_cells_run_on_real_scans_and_go_on_with_a_run(shared, tmp_path, monkeypatch, capsys):
-    cells = jupytext.read(next(path for path in TEXTS if path.stem == "11_whole_paper")).cells
+    cells = jupytext.read(NOTEBOOKS / "11_whole_paper.py").cells
     code = [c.source for c in cells if c.cell_type == "code" and not set(HIDDEN) & set(c.metadata.get("tags", ()))]
     monkeypatch.setenv("ORGANSEG_DATA", str(shared / "data" / "real_ct"))
     monkeypatch.setenv("ORGANSEG_RUN", str(tmp_path))

@@ -1,5 +1,4 @@
-"""Pictures of a case: axial, coronal and sagittal slices with the organs in colour, and contact
-sheets.
+"""Pictures of a case: axial, coronal and sagittal slices with the organs in colour.
 
 Every picture is in radiological view, as in Fig. 5 of Roth et al. 2018: the patient's right is on
 the left of axial and coronal pictures, the front is on the left of sagittal ones, the head is up.
