@@ -19,8 +19,11 @@ TESTS_OF_BACKEND := tests/core/test_networks.py tests/core/test_losses.py tests/
                     tests/core/test_training.py tests/core/test_inference.py \
                     tests/course/test_costs.py::test_xla_counts_nearly_the_same
 PYTEST := -m pytest -q --durations=10
-# Every notebook runs again, and its outputs are compared with the stored ones.
-NBVAL := $(PYTEST) --nbval notebooks
+# A process per core, each with one thread, so that none takes the core of another; a file's tests stay together.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
+ONE_THREAD   := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+# Every notebook runs again, its cells in their order, and its outputs are compared with the stored ones.
+NBVAL := $(PYTEST) -p no:randomly --nbval notebooks
 # As the stored outputs were made: pictures inline, the profile of a machine without a GPU.
 LIKE_STORED := env -u MPLBACKEND ORGANSEG_PROFILE=fast
 
@@ -36,8 +39,8 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test test-colab test-here notebooks pages lab student book slides pictures address demo data lint format \
-        map figures-check mutants ledger weights gallery lock clean distclean
+.PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures address demo \
+        data lint format figures-check mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,10 +50,13 @@ course: $(READY) ## run every notebook on this machine, build the book; says whe
 	@$(MAKE) --no-print-directory book
 
 test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX, and every notebook
-	$(PY) $(PYTEST) --junitxml=$(BUILD)/tests.xml
+	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --junitxml=$(BUILD)/tests.xml
 	$(PY) tools/ledger.py compare $(BUILD)/tests.xml
-	KERAS_BACKEND=jax $(PY) $(PYTEST) $(TESTS_OF_BACKEND)
-	$(LIKE_STORED) $(PY) $(NBVAL)
+	$(ONE_THREAD) KERAS_BACKEND=jax $(PY) $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
+	$(LIKE_STORED) $(PY) $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
+
+unit: $(READY) ## run the tests and the examples of the core alone: a minute; says which lines none of them ran
+	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --cov --doctest-modules lib/organseg/*.py tests/core
 
 test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
 	PYTHONPATH=lib $(VENV_COLAB)/bin/python $(PYTEST)

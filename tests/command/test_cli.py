@@ -1,6 +1,8 @@
 """The command line on real files: the main job end to end, every awkward file, one-line errors that write nothing."""
 
+import contextlib
 import gc
+import io
 import json
 import os
 import shutil
@@ -41,6 +43,7 @@ ILLEGAL = {  # file: what the error says
     "niivue_complex.nii.gz": "complex64",
     "niivue_ct_perfusion.nii.gz": "RGB",
 }
+PHANTOMS = ["phantom", "--cases", "4", "--seed", "5", "--shape", "32", "32", "32"]
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,12 @@ def fails(arguments, capfd):
     return lines[0]
 
 
-def test_training_holds_one_scan_at_a_time_at_its_own_size(tmp_path, monkeypatch):
-    """A scan takes 200 MB and more: of 300 patients only the working grids fit into memory."""
-    data, scans, alive = tmp_path / "data", [], []
-    main(["phantom", str(data), "--cases", "5", "--shape", "32", "32", "32"])
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with phantoms in data/ and two steps in run/; the command and what it said; at the reading of every
+    scan, how many read before were still in memory at their own size."""
+    folder, scans, alive = tmp_path_factory.mktemp("trained"), [], []
+    data, out = folder / "data", folder / "run"
 
     def load(*arguments):
         gc.collect()
@@ -75,20 +80,26 @@ def test_training_holds_one_scan_at_a_time_at_its_own_size(tmp_path, monkeypatch
         scans.append(weakref.ref(case.image))
         return case
 
-    monkeypatch.setattr(organseg.folders, "load_case", load)
-    main(["train", str(data), "--out", str(tmp_path / "run"), "--profile", "lesson", "--test", "1", "--steps", "1"])
-    assert len(scans) == 5 and max(alive) <= 1
+    main([*PHANTOMS, str(data)])
+    command = ["train", str(data), "--out", str(out), "--profile", "lesson", "--test", "1", "--steps", "2"]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr(organseg.folders, "load_case", load)
+        main(command)
+    return folder, command, said.getvalue(), alive
 
 
-def test_from_phantoms_to_a_table(tmp_path, capfd):
-    data, out = tmp_path / "data", tmp_path / "run"
-    phantoms = ["phantom", str(data), "--cases", "4", "--seed", "5", "--shape", "32", "32", "32"]
-    main(phantoms)
-    main(phantoms)
+def test_training_holds_one_scan_at_a_time_at_its_own_size(trained):
+    """A scan takes 200 MB and more: of 300 patients only the working grids fit into memory."""
+    *_, alive = trained
+    assert len(alive) == 4 and max(alive) <= 1
+
+
+def test_from_phantoms_to_a_table(trained, tmp_path, capfd):
+    folder, train, said, _ = trained
+    data, out = folder / "data", folder / "run"
+    main([*PHANTOMS, str(data)])
     assert "skipped 4" in capfd.readouterr().out
-    train = ["train", str(data), "--out", str(out), "--profile", "lesson", "--test", "1", "--steps", "2"]
-    main(train)
-    assert "50% of them centred on an organ" in capfd.readouterr().out
+    assert "50% of them centred on an organ" in said
     assert "--resume" in fails(train, capfd)
     main([*train, "--resume"])
     held_out = json.loads((out / "run.json").read_text())["held_out"]

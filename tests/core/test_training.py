@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -36,14 +37,24 @@ def cases():
     return [make_case(seed) for seed in range(5)]
 
 
+@pytest.fixture(scope="module")
+def three_steps(cases, tmp_path_factory):
+    """A run of three steps: its folder, the run and the history. Most of its time goes into building the graph."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, *train(cases[:4], folder, TINY, cases[4:], progress=False)
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_three_steps_change_the_weights_and_give_finite_losses(cases, precision):
+def test_three_steps_change_the_weights_and_give_finite_losses(cases, request, precision):
     if precision != "float32" and keras.backend.backend() == "tensorflow":
         pytest.skip(
             "on a CPU, TensorFlow has no float16 MaxPool3D, and in bfloat16 its gradients were NaN once in such a tiny "
             "network; both run with KERAS_BACKEND=jax"
         )
-    run, history = train(cases[:4], None, TINY.replace(precision=precision), cases[4:], progress=False)
+    if precision == TINY.precision:
+        _, run, history = request.getfixturevalue("three_steps")
+    else:
+        run, history = train(cases[:4], None, TINY.replace(precision=precision), cases[4:], progress=False)
     keras.utils.set_random_seed(0)
     untrained = runs.build(run.settings["architecture"])
     assert [row["step"] for row in history] == [2, 3]
@@ -56,26 +67,26 @@ def test_three_steps_change_the_weights_and_give_finite_losses(cases, precision)
 def test_a_short_training_learns_and_scores_at_inference(cases):
     """Fails when the sign of the loss, the labels or the batch-norm statistics of inference are wrong."""
     run, history = train(
-        cases[:4], None, TINY.replace(base_filters=4, steps=60, validate_every=30), cases[4:], progress=False
+        cases[:4], None, TINY.replace(base_filters=4, steps=40, validate_every=20), cases[4:], progress=False
     )
     assert history[-1]["loss"] < history[0]["loss"] < 0
     assert history[-1]["dice_liver"] > 0.7
     assert np.isnan(history[-1]["dice_spleen"])  # no spleen in truth or prediction
 
 
-def test_a_run_folder_holds_all_that_is_needed_to_predict(cases, tmp_path):
-    run, history = train(cases[:4], tmp_path / "run", TINY, cases[4:], progress=False)
-    names = {path.name for path in (tmp_path / "run").iterdir()}
+def test_a_run_folder_holds_all_that_is_needed_to_predict(three_steps):
+    folder, run, _ = three_steps
+    names = {path.name for path in folder.iterdir()}
     assert names == {"run.json", "model.weights.h5", "checkpoint.npz", "history.csv"}
-    settings = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings = json.loads((folder / "run.json").read_text())
     assert settings["trained_on"] == [f"case{i}" for i in range(4)] and settings["held_out"] == ["case4"]
     assert settings["profile"]["organ_share"] == 0.5  # how crops are drawn is on record
-    loaded = runs.load_run(tmp_path / "run")
+    loaded = runs.load_run(folder)
     assert loaded.grid == WorkingGrid((6.0, 6.0, 6.0)) == run.grid
     assert all(
         np.array_equal(a, b) for a, b in zip(loaded.network.get_weights(), run.network.get_weights(), strict=True)
     )
-    with open(tmp_path / "run" / "history.csv", newline="") as file:
+    with open(folder / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [2, 3]
     assert {f"dice_{name}" for name in ORGAN_NAMES} < set(rows[0])
@@ -109,8 +120,8 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(cases, tmp_path, monkeypa
         assert a == pytest.approx(b, abs=2e-3)
 
 
-def test_runs_are_never_mixed_up(cases, tmp_path):
-    train(cases[:4], tmp_path / "run", TINY, progress=False)
+def test_runs_are_never_mixed_up(cases, three_steps, tmp_path):
+    shutil.copytree(three_steps[0], tmp_path / "run")
     refusals = [
         (dict(), "expected an empty place"),
         (dict(profile=TINY.replace(base_filters=3), resume=True), "found a run with architecture"),

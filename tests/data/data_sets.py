@@ -21,7 +21,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import nibabel
 import numpy as np
-import pytest
 
 from organseg import ORGANS, make_phantom
 from tables import DATASETS, read_datasets
@@ -200,11 +199,8 @@ def free_port():
 
 
 @contextlib.contextmanager
-def nginx(folder):
-    """A real web server for `folder`/files: / with ranges, /noranges, /moved (redirects to /), /slow (500 kB/s)."""
-    program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-    if not program:
-        pytest.skip("needs nginx, which is not installed")
+def serving(nginx, folder):
+    """nginx serves `folder`/files: / with ranges, /noranges, /moved (redirects to /), /slow (500 kB/s)."""
     port, files = free_port(), folder / "files"
     files.mkdir(exist_ok=True)
     settings = f"""
@@ -224,7 +220,7 @@ def nginx(folder):
         }}"""
     (folder / "nginx.conf").write_text(settings)
     user = ["-g", "user root;"] if shutil.os.getuid() == 0 else []
-    server = subprocess.Popen([program, "-c", str(folder / "nginx.conf"), *user], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([nginx, "-c", str(folder / "nginx.conf"), *user], stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -5,7 +5,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from data_sets import faulty, nginx
+from data_sets import faulty, serving
 
 import download
 from download import fetch
@@ -16,9 +16,9 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(nginx, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    with nginx(folder) as address:
+    with serving(nginx, folder) as address:
         (folder / "files" / "set.zip").write_bytes(CONTENT)
         yield address, folder / "files"
 

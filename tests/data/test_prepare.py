@@ -28,11 +28,11 @@ from data_sets import (
     content_of,
     faulty,
     image_bytes,
-    nginx,
     nifti,
     phantom,
     renamed,
     served,
+    serving,
     totalsegmentator,
     zipped,
 )
@@ -63,10 +63,10 @@ def no_waiting(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(nginx, tmp_path_factory):
     """Address of the server, its folder, and the table of data sets that points to it."""
     folder = tmp_path_factory.mktemp("server")
-    with nginx(folder) as address:
+    with serving(nginx, folder) as address:
         yield address, folder / "files", served(folder / "files", address)
 
 
@@ -289,7 +289,7 @@ def small_disk(path, size):
     path.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True)
     if mounted.returncode:
-        pytest.skip("needs the right to mount a tmpfs")
+        pytest.skip("needs the right to mount a disk (run as root)")
     try:
         yield path
     finally:
