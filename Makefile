@@ -96,8 +96,8 @@ pictures: book ## draw the pictures of the README and of the book's first page
 map: $(READY) ## draw the picture of the library's rooms, from its code
 	$(PY) tools/map.py
 
-address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg
-	$(PY) tools/notebooks.py address "$(URL)"
+address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg (REF=v0.1.0: a tag)
+	$(PY) tools/notebooks.py address "$(URL)" $(REF)
 
 demo: $(READY) ## make phantom cases, train, predict, score, from the command line; says where the results are
 	$(ORGANSEG) phantom $(RESULTS)/data --cases $(CASES) --seed $(SEED)

@@ -3,7 +3,8 @@
     python tools/notebooks.py run [NAMES]      make and run the notebooks whose code changed, or these
     python tools/notebooks.py student FOLDER   write the notebooks without solutions, and run them
     python tools/notebooks.py site FOLDER      write what the book is built from, without solutions
-    python tools/notebooks.py address URL      set the repository's address: Colab buttons and first cells
+    python tools/notebooks.py address URL REF  set the repository's address, and its branch (main) or tag:
+                                               what Colab buttons open and first cells install
 
 The minutes, memory and download in a chapter's head and its first code cell are written here, into both files.
 """
@@ -57,9 +58,15 @@ def address():
     return yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]["url"] or ""
 
 
+def source():
+    """What first cells install: the repository at the branch or tag that Colab buttons open, where there is one."""
+    repository = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]
+    return f"git+{repository['url']}@{repository['branch']}" if repository["url"] else ""
+
+
 def setup_cell():
     """The first code cell of every notebook: it fetches organseg from the repository, where it is not installed."""
-    return SETUP.format(source=f"git+{address()}" if address() else "").strip()
+    return SETUP.format(source=source()).strip()
 
 
 def has_tag(cell, tag):
@@ -231,10 +238,14 @@ def site(folder):
         page.write_text(link.sub(r"\1", page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def set_address(url):
-    """Write the repository's address into _config.yml and every first cell; switch the Colab buttons on or off."""
+def set_address(url, ref="main"):
+    """Write the repository's address and its branch or tag into _config.yml and every first cell.
+
+    An address switches the Colab buttons on, an empty one off.
+    """
     text = CONFIG.read_text(encoding="utf-8")
     text = re.sub(r'(?m)^(  url: )".*"', rf'\g<1>"{url}"', text, count=1)
+    text = re.sub(r"(?m)^(  branch: ).*", rf"\g<1>{ref}", text, count=1)
     text = re.sub(r'(?m)^(  colab_url: )".*"', rf'\g<1>"{"https://colab.research.google.com" if url else ""}"', text)
     text = re.sub(r"(?m)^(  use_repository_button: ).*", rf"\g<1>{str(bool(url)).lower()}", text)
     CONFIG.write_text(text, encoding="utf-8")
@@ -259,6 +270,7 @@ def main():
         commands.add_parser(name, help=words).add_argument("folder", type=Path)
     command = commands.add_parser("address", help="set the repository's address: Colab buttons and first cells")
     command.add_argument("url", help="e.g. https://github.com/me/organseg; empty: none")
+    command.add_argument("ref", nargs="?", default="main", help="the branch (main) or a tag, e.g. v0.1.0")
     arguments = parser.parse_args()
     if arguments.command == "student":
         for path in student(arguments.folder):
@@ -267,7 +279,7 @@ def main():
     elif arguments.command == "site":
         site(arguments.folder)
     elif arguments.command == "address":
-        set_address(arguments.url.rstrip("/"))
+        set_address(arguments.url.rstrip("/"), arguments.ref)
     else:
         for path in chapters():
             if not path.name.startswith(tuple(arguments.names or [""])):

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import prose
 import pytest
+import yaml
 
 import ledger
 import notebooks as tool
@@ -233,20 +234,22 @@ def test_student_version_has_no_solution(tmp_path):
         assert len(cells) + len(solutions) == len(made(text).cells)
 
 
-def test_the_address_goes_to_the_settings_and_to_every_first_cell(tmp_path, monkeypatch):
-    before = tool.address()
+@pytest.mark.parametrize("ref", ["main", "v0.1.0"])
+def test_the_address_goes_to_the_settings_and_to_every_first_cell(tmp_path, monkeypatch, ref):
+    before = yaml.safe_load(read(ROOT / "_config.yml"))["repository"]
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     shutil.copy(ROOT / "_config.yml", tmp_path)
     monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(tool, "CONFIG", tmp_path / "_config.yml")
-    tool.set_address("https://github.com/someone/fork")
+    tool.set_address("https://github.com/someone/fork", ref)
     assert tool.address() == "https://github.com/someone/fork"
     assert 'colab_url: "https://colab.research.google.com"' in read(tmp_path / "_config.yml")
+    assert f"  branch: {ref}\n" in read(tmp_path / "_config.yml")
     for path in tool.chapters():
         assert path.is_relative_to(tmp_path)
-        assert '"git+https://github.com/someone/fork"' in read(path)
-        assert '"git+https://github.com/someone/fork"' in code_cells(path)[0].source
+        assert f'"git+https://github.com/someone/fork@{ref}"' in read(path)
+        assert f'"git+https://github.com/someone/fork@{ref}"' in code_cells(path)[0].source
         assert tool.keep_outputs(path), "setting the address must not ask for a new run"
-    tool.set_address(before)
+    tool.set_address(before["url"], before["branch"])
     for path in [tmp_path / "_config.yml", *tool.chapters()]:
         assert read(path) == read(ROOT / path.relative_to(tmp_path)), "there and back"
