@@ -78,7 +78,7 @@ def test_a_run_folder_holds_all_that_is_needed_to_predict(three_steps):
     folder, run, _ = three_steps
     names = {path.name for path in folder.iterdir()}
     assert names == {"run.json", "model.weights.h5", "checkpoint.npz", "history.csv"}
-    settings = json.loads((folder / "run.json").read_text())
+    settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert settings["trained_on"] == [f"case{i}" for i in range(4)] and settings["held_out"] == ["case4"]
     assert settings["profile"]["organ_share"] == 0.5  # how crops are drawn is on record
     loaded = runs.load_run(folder)
@@ -86,7 +86,7 @@ def test_a_run_folder_holds_all_that_is_needed_to_predict(three_steps):
     assert all(
         np.array_equal(a, b) for a, b in zip(loaded.network.get_weights(), run.network.get_weights(), strict=True)
     )
-    with open(folder / "history.csv", newline="") as file:
+    with open(folder / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [2, 3]
     assert {f"dice_{name}" for name in ORGAN_NAMES} < set(rows[0])
