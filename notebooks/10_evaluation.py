@@ -589,8 +589,8 @@ organseg.render(cases[number], predictions[number])
 # %% [markdown]
 # The paper's conclusion {cite}`roth2018` names this failure: nothing in the network knows that an organ is one thing,
 # so "isolated regions" occur. (The surfaces are found by *marching cubes* {cite}`lorensen1987`, which looks at every
-# cube between eight voxels and cuts it where the mask ends. They are smoothed afterwards; small pieces are left as they
-# are.)
+# cube between eight voxels and cuts it where the mask ends. The mask of each piece is smoothed beforehand, and cut so that
+# the piece keeps its volume; so small pieces can still be seen.)
 #
 # ### A rule, and its price
 #
