@@ -26,6 +26,8 @@ MAX_TRANSLATION = 20.0  # paper's voxels, along each axis
 class Warp:
     """The parameters of one warp of a crop.
 
+    Attributes
+    ----------
     control_points : (3, i, j, k) displacements along x, y, z at the control points, in voxels of
         the working grid
     control_spacing : (3,) voxels between control points

@@ -26,6 +26,8 @@ EXPECTED = "expected a 3-D NIfTI image of one real number per voxel"
 class Case:
     """One patient's scan.
 
+    Attributes
+    ----------
     image : float32 array (x, y, z), in Hounsfield units (HU)
     label : uint8 array of the same shape with the ids of `ORGANS`, or None
     affine : float64 array (4, 4), voxel indices to mm, in RAS+ (x to the patient's right, y front,

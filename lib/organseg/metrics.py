@@ -39,10 +39,12 @@ def dice(truth, prediction):
 class SurfaceDistances:
     """For every border voxel of one mask, how far the other's border is, in mm.
 
+    All measures are NaN when either mask is empty.
+
+    Attributes
+    ----------
     from_truth : float array, per border voxel of the truth, to the border of the prediction
     from_prediction : float array, the same in the other direction
-
-    All measures are NaN when either mask is empty.
     """
 
     from_truth: np.ndarray

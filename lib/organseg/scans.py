@@ -19,6 +19,8 @@ HU_WINDOW = (-200.0, 300.0)
 class Scan:
     """One case on the working grid; made by `to_scan`.
 
+    Attributes
+    ----------
     image : float32 array (x, y, z), 0…1
     label : uint8 array (x, y, z) of organ ids, or None
     annotated : float32 array (7,), 1 for each of `ORGANS` that the label was drawn for, else 0

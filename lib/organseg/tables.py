@@ -30,6 +30,8 @@ def save_scores(scores, path):
 class OrganTable:
     """A table in the layout of the paper's Tables 1 and 2: `print` it, or let a notebook show it.
 
+    Attributes
+    ----------
     organs : pandas.DataFrame, a row per organ: Avg., Std., Min., Max. (Dice in 0…1, or mm) and n
     total : pandas.Series, the "Total Avg." row, see `total_average`
     patients : pandas.Series, the same over patients, each counted with the mean of their organs

@@ -28,6 +28,8 @@ ITERATIONS = 50_000  # of the paper (II.D)
 class Pace:
     """What was measured; printed, it says so in four lines.
 
+    Attributes
+    ----------
     profile : Profile
     device, precision : str, what computed, and in which Keras dtype policy
     parameters : int, trainable ones
