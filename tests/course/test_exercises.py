@@ -14,9 +14,8 @@ HERE = Path(__file__).parent
 CHAPTERS = sorted(path.stem for path in (HERE / "wrong_answers").glob("chapter_*.py"))
 STORED = [wrong for chapter in CHAPTERS for wrong in import_module(f"wrong_answers.{chapter}").WRONG]
 WRONG = [wrong[:3] for wrong in STORED]
-for chapter in CHAPTERS:
-    import_module(f"organseg.course.{chapter}")
-NUMBERS = sorted(course.CHECKS)
+CHECKS = [name for chapter in CHAPTERS for name in vars(import_module(f"organseg.course.{chapter}"))]
+NUMBERS = [".".join(name.split("_")[1:]) for name in CHECKS if name.startswith("exercise_")]
 
 
 @pytest.mark.parametrize("number, answer, words", WRONG, ids=lambda value: getattr(value, "__name__", None))
@@ -30,7 +29,7 @@ def test_a_wrong_answer_gets_its_hint(number, answer, words, capsys):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_two_wrong_answers_have_two_hints(number):
-    said = {course.said_of(number, answer) for one, answer, _ in WRONG if one == number}
+    said = {course.verdict(number, answer) for one, answer, _ in WRONG if one == number}
     assert len(said) >= 2
 
 
@@ -50,7 +49,7 @@ def test_an_answer_that_raises_becomes_one_line(capsys):
     def broken(*arguments, **options):
         raise KeyError("no such\nthing")
 
-    callable_ones = [number for number in NUMBERS if "raised KeyError" in course.said_of(number, broken)]
+    callable_ones = [number for number in NUMBERS if "raised KeyError" in course.verdict(number, broken)]
     assert callable_ones
     course.check(callable_ones[0], broken)
     assert capsys.readouterr().out.count("\n") == 1
