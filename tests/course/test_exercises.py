@@ -6,7 +6,9 @@ That the solutions pass is seen in the notebooks themselves, which hold them.
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+from nibabel.affines import apply_affine, from_matvec
 
 from organseg import course
 
@@ -31,6 +33,24 @@ def test_a_wrong_answer_gets_its_hint(number, answer, words, capsys):
 def test_two_wrong_answers_have_two_hints(number):
     said = {course.verdict(number, answer) for one, answer, _ in WRONG if one == number}
     assert len(said) >= 2
+
+
+def measured_in_new_voxels(affine, factor):
+    steps = affine @ np.diag([factor, factor, factor, 1])
+    return from_matvec(steps[:3, :3], apply_affine(steps, np.full(3, (factor - 1) / 2)))
+
+
+def fitting_the_sum(gradients):
+    return 2.0 ** np.floor(np.log2(65504 / np.abs(gradients).sum()))
+
+
+@pytest.mark.parametrize(
+    "number, answer, words",
+    [("1.3", measured_in_new_voxels, "counts voxels of the old array"), ("8.4", fitting_the_sum, "are not added up")],
+)
+def test_a_mistake_that_looks_right_in_simple_cases_gets_its_own_hint(number, answer, words):
+    """Half a block of two voxels is one voxel by either count; gradients of different sizes add up to the largest."""
+    assert words in course.verdict(number, answer)
 
 
 UNTOUCHED = [..., None]

@@ -1,10 +1,9 @@
 """Checks of the course's exercises: each answers with a hint, never with the solution.
 
 A notebook calls `check("2.1", answer)`. What is tried is in the file of the chapter: `exercise_2_1`
-of `chapter_2` gets the answer and yields tables, {hint: whether it fits}. The first hint that fits
-is said. Where None fits before any hint, or nothing fits, a table finds no fault; where none does,
-the answer is right, and the function's docstring is said: what the exercise has shown. An answer
-that is a function is wrapped, so that one that returns `None` or `...` counts as untouched.
+of `chapter_2` gets the answer and yields, for each thing that it tries, True where all is well or a
+table {hint: whether it fits}. The first hint that fits is said. Where none ever fits, the answer is
+right, and the function's docstring is said: what the exercise has shown.
 """
 
 from importlib import import_module
@@ -57,6 +56,7 @@ def check(number, answer):
     print(f"Exercise {number}: {verdict(number, answer)}")
 
 
+@np.errstate(all="ignore")  # where an answer divides by 0, its result tells
 def verdict(number, answer):
     """What `check` prints after the number of the exercise."""
     chapter, _, place = number.partition(".")
@@ -64,8 +64,9 @@ def verdict(number, answer):
     tries = getattr(checks, f"exercise_{chapter}_{place}")
     try:
         for hints in tries(_started(answer)):
-            if hint := next((hint for hint, fits in hints.items() if fits), None):
-                return f"not yet. {hint}"
+            table = hints if isinstance(hints, dict) else {}
+            if fitting := [hint for hint, fits in table.items() if fits]:
+                return f"not yet. {fitting[0]}"
     except NotStarted:
         return "not started. Replace the ... by your answer and run the cell again."
     except Exception as error:  # a student's mistake of any kind becomes a line, not a traceback
@@ -74,7 +75,7 @@ def verdict(number, answer):
 
 
 def _started(answer):
-    """The answer, or NotStarted; what a function returns is looked at whenever it is called."""
+    """The answer, unless it is untouched; a function is watched, for it may return `...` itself."""
     if answer is None or answer is Ellipsis:
         raise NotStarted
     if not callable(answer):

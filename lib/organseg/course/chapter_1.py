@@ -15,17 +15,16 @@ def exercise_1_1(answer):
     yield {
         "Where an axis is turned round, its index grows towards the other end: which letter is "
         "opposite to A?": second == "RAS",
-        "In the second, the order of the axes stays; only the letters of the turned axes "
-        "change.": second != "RPI",
+        "In the second, the order of the axes stays; only the letters of the turned axes change.":
+            second != "RPI",
         "In the first, transpose(2, 0, 1) makes the old axis 2 the new axis 0. You sent axis 0 to "
         "place 2.": first == "ASR",
-        "In the first, nothing is turned round: it has the letters of RAS in another order.": first
-        != "SRA",
+        "In the first, nothing is turned round: it has the letters of RAS in another order.":
+            first != "SRA",
         "In the third, the steps are done from left to right: first an axis is turned, then two "
         "are swapped.": third == "ALS",
         "In the third, the scan is LPS to begin with. Do one step, write the letters down, then do "
-        "the next.": third != "PRS",
-    }
+        "the next.": third != "PRS"}  # fmt: skip
 
 
 def _scans():
@@ -41,59 +40,50 @@ def _scans():
 def exercise_1_2(answer):
     """The affine's inverse, the nearest voxel, and a look at the border: so every program reads a
     value at a place."""
-
-    def found_at(image, affine, index):
-        return float(answer(image, affine, tuple(apply_affine(affine, index))))
-
     for image, affine, indices, rng in _scans():
         for index in indices:
             beside = index + rng.uniform(0.55, 0.95, 3)  # nearest to the next voxel along each axis
             for near, voxel in ((index, index), (beside, index + 1)):
-                found = found_at(image, affine, near)
-                yield {
-                    None: found == image[tuple(voxel)],
+                found = float(answer(image, affine, tuple(apply_affine(affine, near))))
+                yield found == image[tuple(voxel)] or {
                     "You take a voxel next to the right one. What does int() do to 7.9, and what "
                     "does rounding?": found == image[tuple(index)],
                     "You say air for a place inside the scan. Which matrix leads from mm to an "
                     "index?": found == -1000,
                     "That is another voxel. Which matrix leads from mm to an index? Did you add "
-                    "its last column too?": True,
-                }
+                    "its last column too?": True}  # fmt: skip
         for outside in ([-2, 3, 3], [3, -1, 4], [2, 2, -3], [8, 3, 3], [3, 9, 4], [2, 2, 11]):
-            yield {
+            found = float(answer(image, affine, tuple(apply_affine(affine, outside))))
+            yield found == -1000 or {
                 "Inside the scan all is right; outside there is air. To NumPy, index -1 means the "
-                "last voxel.": found_at(image, affine, outside) != -1000
-            }
+                "last voxel.": True}  # fmt: skip
 
 
 def exercise_1_3(answer):
     """The centre of a block is the mean of the centres in it: a wrong origin would shift every
     organ."""
-    for factor, (_, affine, *_) in ((factor, scan) for factor in (2, 4, 5) for scan in _scans()):
+    for factor, (_, affine, *_) in ((factor, scan) for factor in (4, 2, 5) for scan in _scans()):
         found = Found(answer(affine.copy(), factor))
         yield {f"An affine has the shape (4, 4); yours has {found.shape}.": found.shape != (4, 4)}
         steps, place = Found(found[:3, :3]), Found(found[:3, 3])
         linear, origin, middle = affine[:3, :3], affine[:3, 3], np.full(3, (factor - 1) / 2)
         right = from_matvec(factor * linear, apply_affine(affine, middle))
         along_x_y_z = middle * np.linalg.norm(linear, axis=0)
-        yield {
-            None: found == right,
+        yield found == right or {
             "The fourth row of an affine is always 0 0 0 1.": Found(found[3]) != right[3],
             "One step of the new index leads `factor` times as far, so three columns of the affine "
             "change.": steps == linear,
-            "The new columns should be the old ones times `factor`, in the same directions.": steps
-            != factor * linear,
+            "The new columns should be the old ones times `factor`, in the same directions.":
+                steps != factor * linear,
             "The spacing is right. But the first block's centre does not lie where voxel (0, 0, 0) "
             "does.": place == origin,
             "The last column is a place, not a step: if the scan lies 100 mm away, a coarse one "
             "lies no further.": place == factor * origin,
-            "Nearly: for factor 4, what is the mean of the indices 0, 1, 2, 3?": (
-                place == apply_affine(affine, middle + 0.5)
-            ),
+            "Nearly: for factor 4, what is the mean of the indices 0, 1, 2, 3?":
+                place == apply_affine(affine, middle + 0.5),
             "The centre moves along the axes of the array, and these may run in any direction: ask "
             "the old affine.": place == origin + middle or place == origin + along_x_y_z,
             "The centre's index counts voxels of the old array: multiply it by the old columns, "
             "not the new ones.": place == origin + factor * linear @ middle,
             "The spacing is right. Which index has the first block's centre, in the old array, and "
-            "where is that in mm?": True,
-        }
+            "where is that in mm?": True}  # fmt: skip

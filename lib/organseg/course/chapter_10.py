@@ -1,5 +1,7 @@
 """The exercises of chapter 10, Evaluation."""
 
+from functools import partial
+
 import numpy as np
 
 from organseg.course import Found, tried
@@ -14,8 +16,7 @@ def exercise_10_1(answer):
     yield {"Return two numbers: first the one of the row, then the one of the patients.": not two}
     first, second = map(Found, found)
     row, patient = np.nanmin(scores, axis=0).mean(), np.nanmean(scores, axis=1).min()
-    yield {
-        None: found == [row, patient],
+    yield found == [row, patient] or {
         "A nan came through. Which functions of numpy leave it out?": np.isnan(found.values).any(),
         "These are the right numbers in the wrong order.": found == [patient, row],
         "Your first number is the smallest entry of all. The row is the mean of one minimum for "
@@ -24,11 +25,10 @@ def exercise_10_1(answer):
         "axis is that?": first == np.nanmin(scores, axis=1).mean(),
         "Your second number is the worst organ's average. Take the mean over organs first, along "
         "the other axis.": second == np.nanmean(scores, axis=0).min(),
-        "Your second number counts nan as 0: a patient without the organ would pay for it.": second
-        == np.nan_to_num(scores).mean(axis=1).min(),
+        "Your second number counts nan as 0: a patient without the organ would pay for it.":
+            second == np.nan_to_num(scores).mean(axis=1).min(),
         f"You say {found.values.round(3).tolist()}. Write the minima of the columns and the means "
-        "of the rows on paper.": True,
-    }
+        "of the rows on paper.": True}  # fmt: skip
 
 
 def exercise_10_2(answer):
@@ -37,8 +37,7 @@ def exercise_10_2(answer):
     cases = [(0.9, 60.0), (0.5, 20.0), (1.0, 45.0), (0.851, 20.0)]
     found, dice, radius = tried(answer, cases, within=1e-3)
     ratio = 2 / dice - 1
-    yield {
-        None: found == radius * (np.cbrt(ratio) - 1),
+    yield found == radius * (np.cbrt(ratio) - 1) or {
         "This is the radius of the ball with its shell, R + d.": found == radius * np.cbrt(ratio),
         "This is the shell of a tube: areas grow with the square of the radius. What about "
         "volumes?": found == radius * (np.sqrt(ratio) - 1),
@@ -48,8 +47,7 @@ def exercise_10_2(answer):
         "ball's term.": found == radius * (np.cbrt(1 / dice) - 1),
         f"A Dice of 1 leaves no shell, but you say {found[2]:.3f} mm.": not abs(found[2]) < 1e-3,
         f"For a Dice of 0.5 and 20 mm you say {found[1]:.3f} mm. Put it back into the formula: "
-        "does 0.5 come out?": True,
-    }
+        "does 0.5 come out?": True}  # fmt: skip
 
 
 def exercise_10_3(answer):
@@ -62,14 +60,10 @@ def exercise_10_3(answer):
     found = Found(answer(first, second, picks))
     two = found.shape == (2,)
     yield {"Return the two ends of the interval, the low one and the high one.": not two}
-
-    def middle(values, percent=(2.5, 97.5)):
-        return np.percentile(values, percent)
-
+    middle = partial(np.percentile, q=(2.5, 97.5))
     of_first, of_second = first[picks].mean(axis=1), second[picks].mean(axis=1)
     right = middle(of_second - of_first)
-    yield {
-        None: found == right,
+    yield found == right or {
         "This is first less second.": found == -right or found == -right[::-1],
         "You took the ends of two intervals apart. Take the difference within each draw, and then "
         "the ends.": found == middle(of_second) - middle(of_first),
@@ -80,10 +74,8 @@ def exercise_10_3(answer):
         "You took percentiles of single patients' differences. First comes the average of each "
         "draw.": found == middle((second - first)[picks]),
         "Between these ends lie 90 % of the draws. How much must be left out on each side for "
-        "95 %?": found == middle(of_second - of_first, (5, 95)),
-        "Your interval is too wide. Did both networks get the same patients in each draw?": found[1]
-        - found[0]
-        > 1.5 * np.ptp(right),
+        "95 %?": found == middle(of_second - of_first, q=(5, 95)),
+        "Your interval is too wide. Did both networks get the same patients in each draw?":
+            found[1] - found[0] > 1.5 * np.ptp(right),
         f"You say {found.values.round(4).tolist()}, but the averages differ by "
-        f"{np.mean(second - first):.4f}.": True,
-    }
+        f"{np.mean(second - first):.4f}.": True}  # fmt: skip

@@ -10,16 +10,14 @@ def exercise_11_1(answer):
     scored 49.4."""
     rows = [(95.6, 0.0, 340), (96.1, 49.4, 37), (60.0, 30.0, 4)]
     found, average, minimum, n = tried(answer, rows, within=0.02)
-    yield {
-        None: found == (n * average - minimum) / (n - 1),
+    yield found == (n * average - minimum) / (n - 1) or {
         "The sum is right. How many patients are left in it?": found == average - minimum / n,
         "You have taken the patient out of the count but not out of the sum, unless the minimum is "
         "0.": found == n * average / (n - 1),
         "An average of n patients stands for a sum that is n times as large. Take the minimum from "
         "the sum.": found == (average - minimum) / (n - 1),
         f"For an average of 60, a minimum of 30 and 4 patients you say {found[2]:.1f}. What do the "
-        "four add up to?": True,
-    }
+        "four add up to?": True}  # fmt: skip
 
 
 def exercise_11_2(answer):
@@ -39,8 +37,8 @@ def exercise_11_2(answer):
         "The interval is about first less second; the difference asked for is second less "
         "first.": middle == first - second,
         "The middle of the interval should be the difference of the averages. Yours is "
-        "elsewhere.": middle != second - first,
-        None: half == 1.96 * error,
+        "elsewhere.": middle != second - first}  # fmt: skip
+    yield half == 1.96 * error or {
         "The two ends are right, in the wrong order.": half == -1.96 * error,
         "This is one standard error to each side. An interval of 95 % is wider.": half == error,
         "You added the standard errors. Independent errors partly cancel: what adds up are their "
@@ -48,8 +46,7 @@ def exercise_11_2(answer):
         "This is the spread of patients. That of an average is smaller, by the square root of "
         "n.": half == 1.96 * np.hypot(std_1, std_2),
         f"For {pairs[2]} the interval is {half[2]:.2f} wide to each side. What are the squared "
-        "standard errors?": True,
-    }
+        "standard errors?": True}  # fmt: skip
 
 
 def exercise_11_3(answer):
@@ -70,10 +67,9 @@ def exercise_11_3(answer):
         made_elsewhere = [name for name, _, where in scans if where != hospital]
         of_its_patients = [name for name, patient, _ in scans if patient in there]
         of_others = [name for name, patient, _ in scans if patient not in there]
-        yield {
-            None: (training, test) == (of_others, made_there),
-            "Training and test are in the wrong order.": (training, test)
-            == (made_there, of_others),
+        yield (training, test) == (of_others, made_there) or {
+            "Training and test are in the wrong order.":
+                (training, test) == (made_there, of_others),
             "Your test has scans from other hospitals. It should hold only those of the hospital "
             "held out.": test == of_its_patients != made_there,
             "Some patients of the hospital held out have a scan elsewhere, and your training sees "
@@ -81,4 +77,4 @@ def exercise_11_3(answer):
             f"The test is right. For the hospital {hospital} you train on {training}. Who was "
             "never seen there?": test == made_there,
             f"For the hospital {hospital} you test on {test}. Which scans were made there?": True,
-        }
+        }  # fmt: skip

@@ -28,22 +28,19 @@ def _safe(mean=np.nanmean, worst=-0.01, strict=True):
 def exercise_12_1(answer):
     """An average may rise while one patient loses an organ; to look at the worst patient keeps the
     rule from harm."""
-    said = sorted(int(organ) for organ in answer(_BEFORE.copy(), _BEFORE + _CHANGE))
-    found = Found(said)
-    yield {
-        None: found == _safe(),
+    found = Found(sorted(int(organ) for organ in answer(_BEFORE.copy(), _BEFORE + _CHANGE)))
+    yield found == _safe() or {
         "These are places in the array. The ids of organs begin at 1.": found == _safe() - 1,
-        "On average all of these gain. Look for the patient who loses most.": found
-        == _safe(worst=-np.inf),
-        "An organ that is not counted in one patient dropped out. Which functions leave out "
-        "nan?": found == _safe(mean=np.mean),
-        "One of these organs does not change at all. The rule has to raise the mean.": found
-        == _safe(strict=False),
-        "You allow no loss at all; a loss of up to 0.01 in a patient is allowed.": found
-        == _safe(worst=0.0),
-        f"For six patients made up for this check you say {said}. Compute the change first, "
-        "patient by patient.": True,
-    }
+        "On average all of these gain. Look for the patient who loses most.":
+            found == _safe(worst=-np.inf),
+        "An organ that is not counted in one patient dropped out. Which functions leave out nan?":
+            found == _safe(mean=np.mean),
+        "One of these organs does not change at all. The rule has to raise the mean.":
+            found == _safe(strict=False),
+        "You allow no loss at all; a loss of up to 0.01 in a patient is allowed.":
+            found == _safe(worst=0.0),
+        f"For six patients made up for this check you say {found.values.tolist()}. Compute "
+        "the change first, patient by patient.": True}  # fmt: skip
 
 
 def _box(mask, spacing, margin, multiple=8, clipped=True, last=1, grow=np.ceil, down=True):
@@ -75,22 +72,20 @@ def exercise_12_2(answer):
     def boxes(**mistake):
         return [_box(*case, **mistake) for case in cases]
 
-    yield {
-        None: found == boxes(),
-        "The margin is in mm and array indices are in voxels. Divide by the spacing of each "
-        "axis.": found == [_box(mask, (1, 1, 1), margin) for mask, _, margin in cases],
-        "Your box leaves the array. A negative start would count from the other end.": found
-        == boxes(clipped=False),
-        "Your box ends one voxel too early: a slice does not contain its stop.": found
-        == boxes(last=0),
-        "The margin is smaller than asked on some side. Round the voxels up.": found
-        == boxes(grow=np.floor),
-        "You round the start up, into the margin. Which multiple of 8 lies outside?": found
-        == boxes(down=False),
+    yield found == boxes() or {
+        "The margin is in mm and array indices are in voxels. Divide by the spacing of each axis.":
+            found == [_box(mask, (1, 1, 1), margin) for mask, _, margin in cases],
+        "Your box leaves the array. A negative start would count from the other end.":
+            found == boxes(clipped=False),
+        "Your box ends one voxel too early: a slice does not contain its stop.":
+            found == boxes(last=0),
+        "The margin is smaller than asked on some side. Round the voxels up.":
+            found == boxes(grow=np.floor),
+        "You round the start up, into the margin. Which multiple of 8 lies outside?":
+            found == boxes(down=False),
         "Your box does not begin at multiples of 8.": found == boxes(multiple=1),
         "For a region from 40 to 60 along x, with voxels of 4 mm and a margin of 24 mm, you say "
-        f"{said[0][0]}.": True,
-    }
+        f"{said[0][0]}.": True}  # fmt: skip
 
 
 CAUSES = {  # of the runs in the gallery, filed under these letters by benchmarks/broken_runs.py

@@ -13,27 +13,24 @@ def exercise_3_1(answer):
     side, channels, units = size // 2 ** (levels - 1), base_filters * 2**levels, 4 * base_filters
     right = side**2 * channels * units + units
     n = np.argmax(found.values != right)
-    yield {
-        None: found == right,
-        "Each output of a dense layer adds one more number to its sum, besides the products.": found
-        == right - units,
+    yield found == right or {
+        "Each output of a dense layer adds one more number to its sum, besides the products.":
+            found == right - units,
         "Count the poolings again: there is one between two levels, so one fewer than there are "
         "levels.": found == (side // 2) ** 2 * channels * units + units,
-        "Count the feature maps again: the second convolution of a level doubles their "
-        "number.": found == side**2 * channels // 2 * units + units,
-        "The feature maps have two sides: Flatten puts all their pixels into the row.": found
-        == side * channels * units + units,
+        "Count the feature maps again: the second convolution of a level doubles their number.":
+            found == side**2 * channels // 2 * units + units,
+        "The feature maps have two sides: Flatten puts all their pixels into the row.":
+            found == side * channels * units + units,
         f"For size {size[n]}, base_filters {base_filters[n]}, levels {levels[n]}: how many numbers "
-        "come out of Flatten?": True,
-    }
+        "come out of Flatten?": True}  # fmt: skip
 
 
 def exercise_3_2(answer):
     """Two questions, two numbers: what share of what was said is true, and what share was found."""
     tables = [[8, 2, 0], [1, 5, 0], [0, 3, 9]], [[1, 0], [30, 4]], [[5, 1, 0], [2, 6, 0], [1, 1, 0]]
     for table in map(np.array, tables):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found, hits = answer(table), np.diag(table)
+        found, hits = answer(table), np.diag(table)
         two = isinstance(found, tuple | list) and len(found) == 2
         hint = "Return two things: the precision of each class, then the recall of each class."
         yield {hint: not two}
@@ -52,8 +49,7 @@ def exercise_3_2(answer):
             "Look at the precision: divide by how often the class was said. Is that a row or a "
             "column?": Found(first[said]) != precision,
             "Look at the recall: divide by how many there are of the class. Is that a row or a "
-            "column?": second != recall,
-        }
+            "column?": second != recall}  # fmt: skip
 
 
 def exercise_3_3(answer):
@@ -66,19 +62,16 @@ def exercise_3_3(answer):
             slices = sorted(np.concatenate(parts).tolist())
             yield {
                 "Every slice belongs to training or test, and to one of them only; return two "
-                "arrays of indices.": slices != list(range(len(patient_of)))
-            }
+                "arrays of indices.": slices != list(range(len(patient_of)))}  # fmt: skip
             ours, theirs = (set(patient_of[part].tolist()) for part in parts)
             yield {
                 "Some patients have slices on both sides: the leak. Draw patients, then take their "
                 "slices.": ours & theirs,
                 f"Two patients were to be held out, and {len(theirs)} were: the training part "
-                "comes first.": len(theirs) != 2,
-            }
+                "comes first.": len(theirs) != 2}  # fmt: skip
             held_out.append(theirs)
         yield {
             "Every seed holds out the same patients. Let a random generator with this seed draw "
             "them.": all(patients == held_out[0] for patients in held_out),
-            "The same seed must hold out the same patients each time: "
-            "np.random.default_rng(seed).": held_out[-1] != held_out[-2],
-        }
+            "The same seed must hold out the same patients each time: np.random.default_rng(seed).":
+                held_out[-1] != held_out[-2]}  # fmt: skip

@@ -12,8 +12,7 @@ def exercise_4_1(answer):
     found, size, kernel, stride, crop = tried(answer, cases)
     right = (size - 1) * stride + kernel - 2 * crop
     n = np.argmax(found.values != right)
-    yield {
-        None: found == right,
+    yield found == right or {
         "This is the size of an ordinary convolution's output. Here the image grows: draw the "
         "stamps on paper.": found == (size - kernel + 2 * crop) // stride + 1,
         "The last stamp reaches beyond its corner by the rest of the kernel; and what does the "
@@ -21,11 +20,10 @@ def exercise_4_1(answer):
         "How many strides lie between the corners of the first stamp and the last? Try an image of "
         "one pixel.": found == right + stride,
         "The crop is taken from both ends of the axis.": found == right + crop,
-        "All right as long as nothing is cut off. What does the crop take away?": found
-        == right + 2 * crop,
+        "All right as long as nothing is cut off. What does the crop take away?":
+            found == right + 2 * crop,
         f"For {size[n]} pixels, kernel {kernel[n]}, stride {stride[n]}, crop {crop[n]} you say "
-        f"{found[n]:g}. Draw the stamps.": True,
-    }
+        f"{found[n]:g}. Draw the stamps.": True}  # fmt: skip
 
 
 def exercise_4_2(answer):
@@ -36,19 +34,17 @@ def exercise_4_2(answer):
     two = found.shape == shapes.shape
     yield {"The map has a size along each of two axes, so return two numbers.": not two}
     n = np.argmax((found.values != right).any(axis=1))
-    yield {
-        None: found == right,
+    yield found == right or {
         "The two axes are swapped for images that are not square.": found == right[:, ::-1],
-        "So many features there are. At how many places among them does the kernel fit?": found
-        == shapes // 8,
+        "So many features there are. At how many places among them does the kernel fit?":
+            found == shapes // 8,
         "An image of 64×64 pixels has one position, not none.": found == right - 1,
         "You move the window pixel by pixel. After three poolings, neighbouring features are "
         "further apart.": found == shapes - 63,
-        "You lay the windows side by side. In the coarse map neighbouring windows overlap.": found
-        == shapes // 64,
+        "You lay the windows side by side. In the coarse map neighbouring windows overlap.":
+            found == shapes // 64,
         f"For {shapes[n, 0]}×{shapes[n, 1]} pixels you say {tuple(found[n].tolist())}. Follow the "
-        "sizes down, pooling by pooling.": True,
-    }
+        "sizes down, pooling by pooling.": True}  # fmt: skip
 
 
 def exercise_4_3(answer):
@@ -60,8 +56,7 @@ def exercise_4_3(answer):
         found = Found(answer(weights.copy(), height, width, channels))
         stored = weights.reshape(channels, height, width, outputs)
         swapped = weights.reshape(channels, width, height, outputs).transpose(2, 1, 0, 3)
-        yield {
-            None: found == stored.transpose(1, 2, 0, 3),
+        yield found == stored.transpose(1, 2, 0, 3) or {
             "The order is understood, but Keras wants its kernels as (height, width, channel, "
             "output): move an axis.": found == stored,
             f"For {shape} as height, width, channels and outputs the kernel has the shape "
@@ -71,7 +66,6 @@ def exercise_4_3(answer):
             "Height and width are swapped: within a channel, rows follow one another, and the "
             "width changes fastest.": found == swapped,
             "All the weights are there, but not at their places: reshape to the order they lie in, "
-            "then move axes.": Found(np.sort(found.values, axis=None))
-            == np.sort(weights, axis=None),
-            "The numbers themselves have changed; only their places should.": True,
-        }
+            "then move axes.":
+                Found(np.sort(found.values, axis=None)) == np.sort(weights, axis=None),
+            "The numbers themselves have changed; only their places should.": True}  # fmt: skip

@@ -15,27 +15,25 @@ def exercise_6_1(answer):
 
     step_up = 8 * below**2 + below
     right = step_up + two(below + across)
-    yield {
-        None: found == right,
+    yield found == right or {
         "The first convolution sees more than what comes from below: the skip connection joins its "
         "channels.": found == step_up + two(below),
         "That is the count for skips that add. Here they join: how many channels does the first "
         "convolution see?": found == step_up + two(across),
-        "The two convolutions are right. The transposed convolution has parameters too.": found
-        == right - step_up,
+        "The two convolutions are right. The transposed convolution has parameters too.":
+            found == right - step_up,
         "A few are missing: the transposed convolution has no batch normalisation after it, so it "
         "has biases.": found == right - below,
         "Your transposed convolution changes the number of channels to that of the skip. Here it "
         "keeps it.": found == 8 * below * across + across + two(2 * across),
-        "The kernels are right. Batch normalisation has a scale and a shift for each filter.": found
-        == right - 4 * across,
+        "The kernels are right. Batch normalisation has a scale and a shift for each filter.":
+            found == right - 4 * across,
         "A few are missing: batch normalisation has two numbers for each filter, a scale and a "
         "shift, not one.": found == right - 2 * across,
-        "A few too many: the means and variances of batch normalisation are not trained.": found
-        == right + 4 * across,
+        "A few too many: the means and variances of batch normalisation are not trained.":
+            found == right + 4 * across,
         f"For 3 channels below and 2 across you say {found[2]:g}. Write down three layers: what "
-        "goes in, what comes out?": True,
-    }
+        "goes in, what comes out?": True}  # fmt: skip
 
 
 def exercise_6_2(answer):
@@ -46,20 +44,18 @@ def exercise_6_2(answer):
     found, memory, weights, per_voxel = tried(answer, cases)
     per_slice = per_voxel * 128 * 128
     slices = (memory - weights) // per_slice
-    yield {
-        None: found == slices // 8 * 8,
+    yield found == slices // 8 * 8 or {
         "So many slices fit, but the network wants a multiple of 8.": found == slices,
-        "You fill up to the next multiple of 8. That much does not fit any more: go down "
-        "instead.": found == np.ceil(slices / 8) * 8,
-        "The nearest multiple of 8 may lie above what fits: go down instead.": found
-        == np.round(slices / 8) * 8,
-        "The parameters need their bytes as well, however short the scan is.": found
-        == memory // per_slice // 8 * 8,
-        "A slice has 128 × 128 voxels, and each of them costs `per_voxel` bytes.": found[0]
-        > 100 * slices[0],
+        "You fill up to the next multiple of 8. That much does not fit any more: go down instead.":
+            found == np.ceil(slices / 8) * 8,
+        "The nearest multiple of 8 may lie above what fits: go down instead.":
+            found == np.round(slices / 8) * 8,
+        "The parameters need their bytes as well, however short the scan is.":
+            found == memory // per_slice // 8 * 8,
+        "A slice has 128 × 128 voxels, and each of them costs `per_voxel` bytes.":
+            found[0] > 100 * slices[0],
         f"For {memory[0]:.3g} bytes you say {found[0]:g} slices. How many bytes does one slice "
-        "cost?": True,
-    }
+        "cost?": True}  # fmt: skip
     nothing = int(answer(0.2e9, 0.3e9, 5336))
     yield {f"Where not even the parameters fit, no slice does; you say {nothing}.": nothing != 0}
 
@@ -67,17 +63,36 @@ def exercise_6_2(answer):
 def exercise_6_3(answer):
     """The deeper the network, the larger its deepest blocks, and the more the reach depends on the
     position."""
-    for levels, convolutions in ((4, 2), (1, 3), (2, 1), (3, 2), (5, 2), (4, 3)):
-        for position in range(160, 160 + 2**levels):
-            before, after = map(int, answer(position, levels, convolutions))
-            if (before, after) != _reach(position, levels, convolutions):
-                yield _hints_on_reach(answer) | {
-                    f"For position {position}, {levels} levels and {convolutions} convolutions you "
-                    f"say {before, after}. Go back from the answer, one layer at a time.": True
-                }
+    shapes = (4, 2), (1, 3), (2, 1), (3, 2), (5, 2), (4, 3)
+    cases = [(place, *shape) for shape in shapes for place in range(160, 160 + 2 ** shape[0])]
+    found = Found([answer(*case) for case in cases])
+    places, levels, convolutions = np.array(cases).T
+
+    def reaches(**mistake):
+        return np.array([reach_of(*case, **mistake) for case in cases])
+
+    right, papers = reaches(), np.array([reach_of(place, depth, 2) for place, depth, _ in cases])
+    n = np.argmax((found.values != right).any(axis=1))
+    yield found == right or {
+        "It is right for the paper's network. The number of convolutions must make a difference.":
+            found == papers,
+        "Through a pooling, the last voxel `high` was made from two: 2 · high and the one after "
+        "it.": found == reaches(pooled=0),
+        "You leave out the convolutions of the synthesis path.": found == reaches(up=False),
+        "The deepest level has convolutions as well, between the two paths.":
+            found == reaches(deepest=False),
+        "Before and after are swapped.": found == right[:, ::-1],
+        "These are the first and the last voxel. Asked is how many lie before and after "
+        "`position`.": found == np.c_[places - right[:, 0], places + right[:, 1]],
+        "Your answer is the same at every position. On the way up, neighbours share a voxel of the "
+        "level below.": np.ptp(found[:8], axis=0).max() == 0,
+        f"For position {places[n]}, {levels[n]} levels and {convolutions[n]} convolutions you say "
+        f"{tuple(found[n].tolist())}. Go back from the answer, one layer at a time.": True,
+    }  # fmt: skip
 
 
-def _reach(position, levels=4, convolutions=3, up=True, deepest=True, pooled=1):
+def reach_of(position, levels, convolutions, up=True, deepest=True, pooled=1):
+    """How many voxels a U-Net sees before and after a position, along an axis."""
     low = high = position
     for _ in range(levels - 1):
         low, high = (low - convolutions * up) // 2, (high + convolutions * up) // 2
@@ -85,28 +100,3 @@ def _reach(position, levels=4, convolutions=3, up=True, deepest=True, pooled=1):
     for _ in range(levels - 1):
         low, high = 2 * low - convolutions, 2 * high + pooled + convolutions
     return position - low, high - position
-
-
-def _hints_on_reach(answer):
-    places = range(160, 176)
-    found = Found([answer(place, 4, 3) for place in places])
-    at_eight = {tuple(answer(place, 4, 2)) for place in places[:8]}
-
-    def reaches(**mistake):
-        return np.array([_reach(place, **mistake) for place in places])
-
-    ends = np.c_[places, places] + reaches() * [-1, 1]
-    return {
-        "It is right for the paper's network. The number of convolutions must make a "
-        "difference.": found == reaches(convolutions=2),
-        "Through a pooling, the last voxel `high` was made from two: 2 · high and the one after "
-        "it.": found == reaches(pooled=0),
-        "You leave out the convolutions of the synthesis path.": found == reaches(up=False),
-        "The deepest level has convolutions as well, between the two paths.": found
-        == reaches(deepest=False),
-        "Before and after are swapped.": found == reaches()[:, ::-1],
-        "These are the first and the last voxel. Asked is how many lie before and after "
-        "`position`.": found == ends,
-        "Your answer is the same at every position. On the way up, neighbours share a voxel of the "
-        "level below.": len(at_eight) == 1,
-    }

@@ -12,22 +12,19 @@ def exercise_7_1(answer):
     found, size, spacing = tried(answer, cases)
     right = (size - 1) // spacing + 4
     n = np.argmax(found.values != right)
-    yield {
-        None: found == right,
-        "One too many for a crop of 48 at spacing 24. What is the index of the last voxel?": found
-        == size // spacing + 4,
+    yield found == right or {
+        "One too many for a crop of 48 at spacing 24. What is the index of the last voxel?":
+            found == size // spacing + 4,
         "One too few. Count from point 0, which lies before the crop, to the second one beyond the "
         "last voxel.": found == right - 1,
         "You count the points around the voxels. A cubic B-spline reaches two spacings: one more "
         "on either side.": found == right - 2,
-        "You count the points inside the crop. Some of those outside it are within reach, "
-        "too.": found == right - 3,
-        "A number of points is a whole number. In which interval does the last voxel lie?": (
-            found.values % 1
-        ).any(),
+        "You count the points inside the crop. Some of those outside it are within reach, too.":
+            found == right - 3,
+        "A number of points is a whole number. In which interval does the last voxel lie?":
+            (found.values % 1).any(),
         f"For a crop of {size[n]} at spacing {spacing[n]} you say {found[n]:g}. Draw the points "
-        "and the last voxel.": True,
-    }
+        "and the last voxel.": True}  # fmt: skip
 
 
 def exercise_7_2(answer):
@@ -46,18 +43,16 @@ def exercise_7_2(answer):
     found, right = by(answer), [stay for *_, stay in cases]
     n = np.argmax(np.not_equal(found, right))
     limits = by(lambda c, s: np.abs(c).max() < s / 2), by(lambda c, s: np.abs(c).max() < 2 * s / 3)
-    yield {
-        None: found == right,
+    yield found == right or {
         "You say True where the points are out of order.": found == [not stay for stay in right],
-        "You compare the displacements themselves. What must be in order are the moved "
-        "points.": found == by(lambda c, s: np.all(np.diff(c) > 0)),
+        "You compare the displacements themselves. What must be in order are the moved points.":
+            found == by(lambda c, s: np.all(np.diff(c) > 0)),
         "Points that move *apart* by more than the spacing stretch the picture; they do not fold "
         "it.": found == by(lambda c, s: np.all(np.abs(np.diff(c)) < s)),
         "This looks at the size of the displacements alone. If all points move by 100 together, "
         "nothing folds.": found in limits,
         f"For {np.round(cases[n][0], 1).tolist()} at spacing {cases[n][1]} you say {found[n]}. "
-        "Where do the points go?": True,
-    }
+        "Where do the points go?": True}  # fmt: skip
 
 
 def exercise_7_3(answer):
@@ -67,12 +62,10 @@ def exercise_7_3(answer):
         found = Found(answer(shape))
         yield {
             f"For a crop of {shape} the places have the shape {found.shape}; expected "
-            f"{(3, *shape)}.": found.shape != (3, *shape)
-        }
+            f"{(3, *shape)}.": found.shape != (3, *shape)}  # fmt: skip
         x, y, z = np.indices(shape, dtype=float)
         back_x, back_y, back_z = (axis.max() - axis for axis in (x, y, z))
-        yield {
-            None: found == [back_x, y, z],
+        yield found == [back_x, y, z] or {
             f"Voxel 0 reads at {shape[0]}, which is outside: the last voxel of {shape[0]} is "
             f"{shape[0] - 1}.": found == [back_x + 1, y, z],
             "Places below 0 are outside the crop. The mirror stands in the middle, not at the "
@@ -80,8 +73,7 @@ def exercise_7_3(answer):
             "This reads every voxel where it is. Nothing is mirrored.": found == [x, y, z],
             "All three axes are mirrored: the head is at the feet and the back in front. Only x "
             "was asked for.": found == [back_x, back_y, back_z],
-            "The wrong axis is mirrored. x is the first of the three.": found == [x, back_y, z]
-            or found == [x, y, back_z],
+            "The wrong axis is mirrored. x is the first of the three.":
+                found == [x, back_y, z] or found == [x, y, back_z],
             f"In a crop of {shape} the first voxel is read at {found[:, 0, 0, 0].tolist()}. Where "
-            "should it be?": True,
-        }
+            "should it be?": True}  # fmt: skip

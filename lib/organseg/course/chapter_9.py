@@ -3,6 +3,7 @@
 import numpy as np
 
 from organseg.course import Found, tried
+from organseg.course.chapter_6 import reach_of
 
 
 def exercise_9_1(answer):
@@ -12,34 +13,23 @@ def exercise_9_1(answer):
         depth, tile_depth, margin = case
         starts = np.arange(0, depth, tile_depth)
         seen = np.minimum(starts + tile_depth + margin, depth) - np.maximum(starts - margin, 0)
-        found, borders = Found(float(answer(*case))), len(starts) - 1
+        found, computed = Found(float(answer(*case))), seen.sum()
+        tiles, ratio = len(starts), computed / depth
+        hints = found == computed - depth or {
+            "That is all that is computed. How much of it is kept?": found == computed,
+            "That is a ratio; a number of slices is asked for.":
+                found == ratio or found == ratio - 1,
+            "You give every tile two full margins. What lies below the first tile, and above the "
+            "last?": found == 2 * margin * tiles,
+            "Only the ends of the scan are cut. But a tile near the end may have less than a full "
+            "margin.": found == 2 * margin * (tiles - 1),
+            "Where two tiles meet, both see a margin beyond the border.":
+                found == margin * (tiles - 1),
+            "Write down for each tile the first and the last slice that it sees.": True,
+        }  # fmt: skip
         told = f"For a scan of {depth} slices, tiles of {tile_depth} and a margin of {margin} you "
         told += f"say {found.values:g}. "
-        ratio = seen.sum() / depth
-        yield {
-            None: found == seen.sum() - depth,
-            told + "That is all that is computed. How much of it is kept?": found == seen.sum(),
-            told + "That is a ratio; a number of slices is asked for.": (
-                found == ratio or found == ratio - 1
-            ),
-            told + "You give every tile two full margins. What lies below the first tile, and "
-            "above the last?": found == 2 * margin * len(starts),
-            told + "Only the ends of the scan are cut. But a tile near the end may have less than "
-            "a full margin.": found == 2 * margin * borders,
-            told + "Where two tiles meet, both see a margin beyond the border.": found
-            == margin * borders,
-            told + "Write down for each tile the first and the last slice that it sees.": True,
-        }
-
-
-def _margin(levels, at_the_bottom=2):
-    first = 0
-    for _ in range(levels - 1):
-        first = (first - 2) // 2
-    first -= at_the_bottom
-    for _ in range(levels - 1):
-        first = 2 * first - 2
-    return -first
+        yield hints is True or {told + hint: fits for hint, fits in hints.items()}
 
 
 def exercise_9_2(answer):
@@ -51,27 +41,24 @@ def exercise_9_2(answer):
     def rounded_up(slices):
         return -(-slices // multiple) * multiple
 
-    reach, shallow = np.array([[_margin(n), _margin(n, at_the_bottom=0)] for n in levels]).T
+    reach = np.array([reach_of(0, n, convolutions=2)[0] for n in levels])
+    shallow = np.array([reach_of(0, n, convolutions=2, deepest=False)[0] for n in levels])
     right, down = rounded_up(reach), 4 * multiple - 2
     n = np.argmax(found.values != right)
-    yield {
-        None: found == right,
-        "That is how far slice 0 reaches. Which sizes does the network take? Round up to "
-        "these.": found == reach,
+    yield found == right or {
+        "That is how far slice 0 reaches. Which sizes does the network take? Round up to these.":
+            found == reach,
         "You round down, and leave a seam.": found == reach // multiple * multiple,
         "The lowest level has two convolutions as well, and each of their steps is the widest of "
         "all.": found == shallow or found == rounded_up(shallow),
-        "That is the way down only. The convolutions on the way up reach further, too.": found
-        == down
-        or found == rounded_up(down),
+        "That is the way down only. The convolutions on the way up reach further, too.":
+            found == down or found == rounded_up(down),
         f"For {levels[n]} levels you say {found[n]:g}. Start at slice 0 of the output, walk "
-        "backwards through the layers and note the lowest slice needed.": True,
-    }
+        "backwards through the layers and note the lowest slice needed.": True}  # fmt: skip
 
 
 def _find(image):
-    """Stands for a network: a bright voxel is labelled by the quarter of the image, seen in RAS, in
-    which it lies."""
+    """Stands for a network: labels a bright voxel by the part of the image, in RAS, it lies in."""
     if any(size % 8 for size in image.shape):
         raise ValueError(f"find got an image of {image.shape}; expected multiples of 8")
     x, y, z = np.indices(image.shape)
@@ -92,20 +79,18 @@ def exercise_9_3(answer):
     for shape in ((16, 8, 24), (13, 10, 21)):
         image = np.random.default_rng(9).random(shape).astype(np.float32)
         found = Found(answer(image.copy(), _find))
-        yield {
-            None: found == _labels(image, (0, 1)),
-            f"For an image of {shape} you return labels of {found.shape}. Cut off what you "
-            "padded.": found.shape != shape,
+        yield found == _labels(image, (0, 1)) or {
+            f"For an image of {shape} you return labels of {found.shape}. Cut off what you padded.":
+                found.shape != shape,
             "`find` knows patients whose right side is at the upper end of x. Bring the axes to "
             "RAS first.": found == _labels(image, ()),
-            "These labels lie on the RAS axes. Turn them back to those of the image.": found
-            == _labels(image, (0, 1), back=False),
-            "You turn one axis round. How many letters differ between LPS and RAS?": found
-            == _labels(image, 0),
-            "You turn all three axes round. Is the third letter different?": found
-            == _labels(image, (0, 1, 2)),
+            "These labels lie on the RAS axes. Turn them back to those of the image.":
+                found == _labels(image, (0, 1), back=False),
+            "You turn one axis round. How many letters differ between LPS and RAS?":
+                found == _labels(image, 0),
+            "You turn all three axes round. Is the third letter different?":
+                found == _labels(image, (0, 1, 2)),
             "Bright voxels got labels, but wrong ones. Does the air lie at the upper end of each "
             "RAS axis?": np.array_equal(found.values > 0, image > 0.5),
             "The labels do not lie on the image: some steps back are missing, or in the wrong "
-            "order.": True,
-        }
+            "order.": True}  # fmt: skip

@@ -29,11 +29,14 @@ class LayerCost:
     bytes: int  # of its output
 
 
-class _StandIn(keras.Operation):
-    """Takes a layer's place in a copy of a model, without weights, and notes what the layer costs.
+def _cost(name, kind, output, parameters=0, flops=0):
+    number = np.dtype(output.dtype.replace("bfloat", "float"))  # numpy knows no bfloat16
+    shape = output.shape[1:]
+    return LayerCost(name, kind, shape, parameters, flops, prod(shape) * number.itemsize)
 
-    So the copy is made in a tenth of a second for any image size, and the model stays as it is.
-    """
+
+class _StandIn(keras.Operation):
+    """Takes a layer's place in a copy of the model and notes its cost: a copy without weights."""
 
     def __init__(self, layer, costs):
         super().__init__(name=layer.name)
@@ -51,12 +54,6 @@ class _StandIn(keras.Operation):
         self.costs.append(_cost(self.name, kind, output, self.parameters, flops))
         self.parameters = 0  # a layer that is used twice has its weights once
         return output
-
-
-def _cost(name, kind, output, parameters=0, flops=0):
-    number = np.dtype(output.dtype.replace("bfloat", "float"))  # numpy knows no bfloat16
-    shape = output.shape[1:]
-    return LayerCost(name, kind, shape, parameters, flops, prod(shape) * number.itemsize)
 
 
 def layer_costs(model, input_size):
@@ -77,24 +74,23 @@ def layer_costs(model, input_size):
     >>> convolution.shape, convolution.flops == 2 * (27 * 8) * 64**3
     ((64, 64, 64, 8), True)
     """
-    tensors = [getattr(model, ends, None) or [] for ends in ("inputs", "outputs")]
-    if [len(ends) for ends in tensors] != [1, 1]:
+    ends = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
+    if [len(tensors) for tensors in ends] != [1, 1]:
         raise OrgansegError(f"{model.name}: expected a built model with one input and one output")
-    [given], [output] = tensors
+    [given], [output] = ends
+    same = keras.Model(given, output)  # but never Sequential, where nothing can stand in
     try:
         size = np.broadcast_to(input_size, len(given.shape) - 2).tolist()
-        image = keras.Input((*size, given.shape[-1]), dtype=given.dtype, name=given.name)
+        image = keras.Input((*size, given.shape[-1]), dtype=given.dtype)
         if any(n not in (None, m) for n, m in zip(given.shape, image.shape, strict=True)):
             raise ValueError(f"the image has the shape {given.shape}")
-        costs = [_cost(image.name, "InputLayer", image)]
-        keras.models.clone_model(
-            keras.Model(given, output),
-            input_tensors=image,
-            clone_function=lambda layer: _StandIn(layer, costs),
-        )
+        costs = [_cost(same.layers[0].name, "InputLayer", image)]
+        keras.models.clone_model(same, image, lambda layer: _StandIn(layer, costs))
     except ValueError as error:
-        found = f"{model.name}: found input_size={input_size}"
-        raise OrgansegError(f"{found}; expected sizes that fit, such as multiples of 8") from error
+        raise OrgansegError(
+            f"{model.name}: found input_size={input_size}; expected sizes that fit "
+            f"{given.shape[1:-1]} and every pooling, such as multiples of 8"
+        ) from error
     return costs
 
 
@@ -122,15 +118,11 @@ def training_bytes(model, input_size, batch_size=1):
     Examples
     --------
     >>> from organseg import unet
-    >>> training_bytes(unet(base_filters=8), 64, batch_size=0)  # 1.2 million weights
-    19068032
+    >>> training_bytes(unet(base_filters=8), 64, batch_size=0) / 16  # the weights alone
+    1193296.0
     """
-    return _bytes(layer_costs(model, input_size), batch_size)
-
-
-def _bytes(costs, batch_size):
-    weights = BYTES_PER_WEIGHT * sum(cost.parameters for cost in costs)
-    return weights + batch_size * sum(cost.bytes for cost in costs)
+    of_weights, of_image = _bytes(model, input_size)
+    return of_weights + batch_size * of_image
 
 
 def crops_that_fit(model, input_size, memory, usable=USABLE):
@@ -146,11 +138,16 @@ def crops_that_fit(model, input_size, memory, usable=USABLE):
     Examples
     --------
     >>> from organseg import unet
-    >>> crops_that_fit(unet(base_filters=8), 64, memory=16e9)
-    44
+    >>> crops_that_fit(unet(), 64, memory=24e9)
+    15
     """
     if not 0 < usable <= 1:
         raise OrgansegError(f"found usable={usable}; expected a part, above 0 and at most 1")
+    of_weights, of_image = _bytes(model, input_size)
+    return max(int((usable * memory - of_weights) // of_image), 0)
+
+
+def _bytes(model, input_size):
     costs = layer_costs(model, input_size)
-    weights, one = _bytes(costs, batch_size=0), _bytes(costs, batch_size=1)
-    return max(int((usable * memory - weights) // (one - weights)), 0)
+    of_weights = BYTES_PER_WEIGHT * sum(cost.parameters for cost in costs)
+    return of_weights, sum(cost.bytes for cost in costs)

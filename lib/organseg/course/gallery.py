@@ -20,7 +20,7 @@ class GalleryRun:
     """What a training left behind: curves over its validations, scores, and axial slices (x, y)."""
 
     steps: np.ndarray  #: (validation,), when the run was validated
-    loss: np.ndarray  #: (validation,), the mean of the training crops since the last validation
+    loss: np.ndarray  #: (validation,), mean over the training crops since the last validation
     validation_loss: np.ndarray  #: (validation,), the Dice loss of the validation patients
     validation_dice: np.ndarray  #: (validation,), their mean over the organs, on the working grid
     new_dice: np.ndarray  #: (7,), of each organ of six new patients, on their files' grids, or NaN
