@@ -60,10 +60,10 @@ def check(number, answer):
 def verdict(number, answer):
     """What `check` prints after the number of the exercise."""
     chapter, _, place = number.partition(".")
-    checks = import_module(f"{__name__}.chapter_{chapter}")
-    tries = getattr(checks, f"exercise_{chapter}_{place}")
+    exercises = import_module(f"{__name__}.chapter_{chapter}")
+    exercise = getattr(exercises, f"exercise_{chapter}_{place}")
     try:
-        for hints in tries(_started(answer)):
+        for hints in exercise(_started(answer)):
             table = hints if isinstance(hints, dict) else {}
             if fitting := [hint for hint, fits in table.items() if fits]:
                 return f"not yet. {fitting[0]}"
@@ -71,7 +71,7 @@ def verdict(number, answer):
         return "not started. Replace the ... by your answer and run the cell again."
     except Exception as error:  # a student's mistake of any kind becomes a line, not a traceback
         return " ".join(f"not yet. Your answer raised {type(error).__name__}: {error}".split())
-    return " ".join(f"right. {tries.__doc__}".split())
+    return " ".join(f"right. {exercise.__doc__}".split())
 
 
 def _started(answer):

@@ -70,13 +70,14 @@ def layer_costs(model, input_size):
     Examples
     --------
     >>> from organseg import unet
-    >>> image, convolution, *_ = layer_costs(unet(base_filters=8), 64)
-    >>> convolution.shape, convolution.flops == 2 * (27 * 8) * 64**3
-    ((64, 64, 64, 8), True)
+    >>> image, convolution, *_ = layer_costs(unet(), 64)
+    >>> convolution.shape, convolution.flops == 2 * (27 * 32) * 64**3
+    ((64, 64, 64, 32), True)
     """
     ends = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
-    if [len(tensors) for tensors in ends] != [1, 1]:
-        raise OrgansegError(f"{model.name}: expected a built model with one input and one output")
+    if (found := [len(tensors) for tensors in ends]) != [1, 1]:
+        found = "{} inputs and {} outputs".format(*found)
+        raise OrgansegError(f"{model.name}: found {found}; expected a built model with one of each")
     [given], [output] = ends
     same = keras.Model(given, output)  # but never Sequential, where nothing can stand in
     try:
@@ -118,8 +119,8 @@ def training_bytes(model, input_size, batch_size=1):
     Examples
     --------
     >>> from organseg import unet
-    >>> training_bytes(unet(base_filters=8), 64, batch_size=0) / 16  # the weights alone
-    1193296.0
+    >>> training_bytes(unet(), 64, batch_size=0) / 16  # without images: its weights
+    19071784.0
     """
     of_weights, of_image = _bytes(model, input_size)
     return of_weights + batch_size * of_image
