@@ -287,15 +287,14 @@ def misconceptions(course):
 
 def _item(number, answer, _, *shows):
     """A wrong answer: what it shows, its name or value, and the hint that the check gives."""
-    from organseg.course import said_of
+    from organseg.course import verdict
 
-    import_module(f"organseg.course.chapter_{number.split('.')[0]}")
     words = " ".join(answer.__doc__.split()) if callable(answer) and answer.__doc__ else "".join(shows)
     value = answer.round(2).tolist() if hasattr(answer, "tolist") else answer
     name = answer.__name__ if callable(answer) else repr(value)
     if not words:
         sys.exit(f"wrong_answers: found no words for {name} of {number}; add a docstring, or a fourth entry")
-    hint = re.sub(r"([*<$|])(?![^`]*`[^`]*(?:`[^`]*`)*$)", r"\\\1", said_of(number, answer).removeprefix("not yet. "))
+    hint = re.sub(r"([*<$|])(?![^`]*`[^`]*(?:`[^`]*`)*$)", r"\\\1", verdict(number, answer).removeprefix("not yet. "))
     return f"- {words} (`{name}`)\n\n  *Hint:* {hint}"
 
 
