@@ -12,6 +12,7 @@ from organseg.command import work
 from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.profiles import PROFILES
 
+YES = {"action": "store_true"}
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -54,14 +55,19 @@ def _parser():
         sub.set_defaults(command=function)
         return sub.add_argument
 
-    yes = {"action": "store_true"}
+    _add_training(command)
+    _add_prediction(command)
+    return parser
+
+
+def _add_training(command):
     profile = {"choices": PROFILES, "help": "by default the one for this machine"}
     add = command(work.phantom)
     add("folder", help="data folder to write (or to add to)")
     add("--cases", type=_positive, default=16, help="how many (16)")
     add("--seed", type=int, default=0, help="the first patient (0); the next ones follow")
     add("--shape", type=_positive, nargs=3, default=(64, 64, 64), help="voxels (64 64 64)")
-    add("--overwrite", **yes, help="write cases again that are there")
+    add("--overwrite", **YES, help="write cases again that are there")
     add = command(work.preflight)
     add("--profile", **profile)
     add(
@@ -73,12 +79,15 @@ def _parser():
     add("--profile", **profile)
     add("--test", type=int, default=0, help="patients to hold out and to validate on (0)")
     add("--seed", type=int, default=0)
-    add("--resume", **yes, help="go on from the run folder's checkpoint")
-    add("--overwrite", **yes, help="delete a run that is there, and begin anew")
+    add("--resume", **YES, help="go on from the run folder's checkpoint")
+    add("--overwrite", **YES, help="delete a run that is there, and begin anew")
     add("--start-from", metavar="RUN", help="begin with the weights of this run, or 'pretrained'")
     add("--steps", type=_positive, help="instead of the profile's")
     add("--spacing", type=float, help="of the working grid in mm, instead of the profile's")
     add("--precision", choices=PRECISIONS, help="instead of the profile's")
+
+
+def _add_prediction(command):
     add = command(work.predict)
     add("run", help="run folder, or 'pretrained': weights trained on phantoms only")
     add("images", help="a NIfTI file, a folder of them, or a data folder")
@@ -86,14 +95,13 @@ def _parser():
     add("--tile-depth", type=_positive, help="slices kept per tile; by default what memory allows")
     add("--margin", type=int, help="slices that a tile sees besides; by default enough to be exact")
     add("--precision", choices=PRECISIONS, default="auto", help="by default the fastest here")
-    add("--all", **yes, help="also cases that the run was trained on")
-    add("--overwrite", **yes, help="write predictions again that are there")
+    add("--all", **YES, help="also cases that the run was trained on")
+    add("--overwrite", **YES, help="write predictions again that are there")
     add = command(work.evaluate)
     add("labels", help="data folder, or a folder of label files")
     add("predictions", help="folder of predictions with the cases' names")
     add("--out", help="CSV, a row per case and organ (PREDICTIONS/table.csv); pictures beside it")
     command(work.info)("image", help="a NIfTI file")
-    return parser
 
 
 def _positive(text):

@@ -10,7 +10,7 @@ ARCHITECTURE = {"num_classes": 4, "input_size": 64, "base_filters": 4, "levels":
 def load_body_level_cnn():
     """The CNN of Fig. 1 with the weights that come with the package.
 
-    Trained on phantoms alone (benchmarks/train_body_level.py), so it knows nothing of real patients.
+    Trained on phantoms alone (benchmarks/train_body_level.py): it knows nothing of real patients.
 
     Returns
     -------
