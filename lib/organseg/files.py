@@ -37,10 +37,9 @@ def whole_file(path):
     try:
         yield Path(aside)
         os.chmod(aside, 0o644)
-        with open(aside, "rb+") as written:  # Windows syncs only what it may write to
-            os.fsync(
-                written.fileno()
-            )  # on the disk before it has its name, even if the power fails
+        # On the disk before it has its name, even if the power fails; Windows syncs what it may write.
+        with open(aside, "rb+") as written:
+            os.fsync(written.fileno())
         os.replace(aside, path)
     finally:
         Path(aside).unlink(missing_ok=True)

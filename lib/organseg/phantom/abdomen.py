@@ -117,10 +117,9 @@ def _paint_muscles(canvas, patient, space):
     hu = patient.hu("muscle")
     for side in (1, -1):
         mirrored = np.array([side, 1, 1, 1])
-        canvas.paint(*space.ellipsoid((side * 34, -50, -40), (30, 23, 190)), hu)  # erector spinae
-        canvas.paint(
-            *space.ellipsoid((side * 64, -30, -55), (20, 11, 70)), hu
-        )  # quadratus lumborum
+        # Erector spinae, quadratus lumborum.
+        canvas.paint(*space.ellipsoid((side * 34, -50, -40), (30, 23, 190)), hu)
+        canvas.paint(*space.ellipsoid((side * 64, -30, -55), (20, 11, 70)), hu)
         canvas.paint(*space.ellipsoid((side * 84, -4, -165), (26, 34, 55)), hu)  # iliacus
         canvas.paint(*space.tube(anatomy.curve(anatomy.PSOAS) * mirrored), hu, gap=2)
 
