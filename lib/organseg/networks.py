@@ -4,7 +4,7 @@ All work in 2-D and 3-D (`spatial_dims`), on channels-last arrays: (batch, x, y[
 end in a float32 softmax whatever the precision before it, so that losses add float32 numbers.
 
 Long, Shelhamer, Darrell, "Fully convolutional networks for semantic segmentation", CVPR 2015 (fcn).
-Çiçek et al., "3D U-Net: dense volumetric segmentation from sparse annotation", MICCAI 2016.
+Çiçek et al., "3D U-Net: learning dense volumetric segmentation from sparse annotation", 2016.
 """
 
 from organseg.backend import keras
@@ -13,8 +13,8 @@ from organseg.organs import NUM_CLASSES
 
 layers = keras.layers
 
-# Keras' default of 0.99 averages over a hundred steps and more. In a training of a few hundred steps
-# the averages lag behind the weights, and a network that scored well in training fails at inference.
+# Keras' default of 0.99 averages over a hundred steps and more. In a training of a few hundred the
+# averages lag behind the weights, and a network that scored well in training fails at inference.
 BATCH_NORM_MOMENTUM = 0.9
 
 
