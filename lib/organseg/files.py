@@ -37,7 +37,7 @@ def whole_file(path):
     try:
         yield Path(aside)
         os.chmod(aside, 0o644)
-        # On the disk before it has its name, even if the power fails; Windows syncs what it may write.
+        # On the disk before it has its name, even if the power fails. Windows asks for "+" here.
         with open(aside, "rb+") as written:
             os.fsync(written.fileno())
         os.replace(aside, path)
