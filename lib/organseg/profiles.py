@@ -64,7 +64,11 @@ PROFILES = {
 
 
 def choose_profile():
-    """The name of this machine's profile: ORGANSEG_PROFILE, or `gpu` with a GPU, else `fast`."""
+    """The name of this machine's profile: ORGANSEG_PROFILE, or `gpu` with a GPU, else `fast`.
+
+    >>> choose_profile() in PROFILES
+    True
+    """
     if name := os.environ.get("ORGANSEG_PROFILE"):
         return name
     from organseg.backend import has_gpu
