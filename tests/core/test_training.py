@@ -67,7 +67,7 @@ def test_three_steps_change_the_weights_and_give_finite_losses(cases, request, p
 def test_a_short_training_learns_and_scores_at_inference(cases):
     """Fails when the sign of the loss, the labels or the batch-norm statistics of inference are wrong."""
     run, history = train(
-        cases[:4], None, TINY.replace(base_filters=4, steps=40, validate_every=20), cases[4:], progress=False
+        cases[:4], None, TINY.replace(base_filters=4, steps=60, validate_every=30), cases[4:], progress=False
     )
     assert history[-1]["loss"] < history[0]["loss"] < 0
     assert history[-1]["dice_liver"] > 0.7
