@@ -413,9 +413,12 @@ for layer in norms_of(plain):
     layer.trainable = False
 without_norm = try_rates(compile_for_training(plain, lesson.replace(schedule=False)))
 
-# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly, and the two larger ones run into the same horizontal line, dotted, that belongs to background everywhere."
-def smooth(values, steps=10):
-    return np.convolve(values, np.ones(steps) / steps, mode="valid")
+# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly, and the two larger ones run into the same line, dotted, that belongs to background everywhere; the curve of the largest may end there early."
+import pandas
+
+
+def smooth(values):
+    return pandas.Series(values).rolling(10, min_periods=1).mean()
 
 
 def lazy_loss(labels):
@@ -427,8 +430,8 @@ figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="const
 named = {"with batch normalisation": with_norm, "without": without_norm}
 for panel, (title, curves) in zip(panels, named.items(), strict=True):
     for rate, colour in zip(rates, ("#56b4e9", "#0072b2", "#d55e00"), strict=True):
-        panel.plot(range(9, 40), smooth(curves[rate]), color=colour, label=f"rate {rate:g}")
-    panel.plot(range(9, 40), smooth(lazy), color="black", linestyle=":", label="background everywhere")
+        panel.plot(smooth(curves[rate]), color=colour, label=f"rate {rate:g}")
+    panel.plot(smooth(lazy), color="black", linestyle=":", label="background everywhere")
     panel.set(xlabel="step", title=title)
 panels[0].set(ylabel="Dice loss, mean of 10 steps")
 panels[0].legend(fontsize=8)
@@ -447,21 +450,27 @@ assert length_after > 10 * length_before
 # better in the end, 40 steps do not tell.
 
 # %%
-for rate in (1e-2, 1.0):
-    np.testing.assert_allclose(without_norm[rate][-10:], lazy[-10:], atol=0.005)
+for rate, first in {1e-2: 30, 1.0: 3}.items():
+    stuck = without_norm[rate][first:]
+    finite = np.isfinite(stuck)
+    np.testing.assert_allclose(stuck[finite], lazy[first:][finite], atol=0.005)
+    assert finite.any()
 assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 
 # %% [markdown]
 # Without batch normalisation the two larger rates end at a loss that we can compute without any network: the loss of
 # *background everywhere*. That is what a training with this loss looks like when it *diverges*. The Dice loss lies
 # between −1 and 0, so it cannot shoot up as others do. The weights have jumped to a place where every organ has
-# probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help.
+# probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a rate
+# of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is `nan`, and
+# the curve ends.
 #
 # So, when a Dice loss stands still from early on:
 #
 # 1. Compute the loss of background everywhere. If this is where it stands, the network has given up all organs.
 # 2. Begin anew with a tenth of the rate. Going on from here does not help.
-# 3. If the loss becomes `nan`, look at the precision (below) and at the images, before the rate.
+# 3. If the loss becomes `nan` after a stretch of background everywhere, it is the rate again. If it does so at once, look
+#    at the precision (below) and at the images.
 #
 # ## Reading curves
 #
