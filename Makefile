@@ -39,8 +39,8 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test unit test-colab test-here notebooks pages lab student book slides pictures address demo data \
-        lint format figures-check mutants ledger weights gallery lock clean distclean
+.PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures address demo \
+        data lint format figures-check mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -51,7 +51,7 @@ course: $(READY) ## run every notebook on this machine, build the book; says whe
 
 test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX, and every notebook
 	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --junitxml=$(BUILD)/tests.xml
-	$(PY) tools/ledger.py check $(BUILD)/tests.xml
+	$(PY) tools/ledger.py compare $(BUILD)/tests.xml
 	$(ONE_THREAD) KERAS_BACKEND=jax $(PY) $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
 	$(LIKE_STORED) $(PY) $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
 
@@ -59,19 +59,18 @@ unit: $(READY) ## run the tests and the examples of the core alone: a minute; sa
 	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --cov --doctest-modules lib/organseg/*.py tests/core
 
 test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
-	PYTHONPATH=lib $(VENV_COLAB)/bin/python $(PYTEST)
-	PYTHONPATH=lib KERAS_BACKEND=jax $(VENV_COLAB)/bin/python $(PYTEST) $(TESTS_OF_BACKEND)
-	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL)
+	$(ONE_THREAD) PYTHONPATH=lib $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE)
+	$(ONE_THREAD) PYTHONPATH=lib KERAS_BACKEND=jax $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
+	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
 
 test-here: ## run every notebook with the Python at hand, e.g. inside Colab's image; adds organseg and nbval to it
 	@$(FIND_PYTHON); set -x; \
 	$$python -m pip install -q . 'nbval>=0.11' && $(LIKE_STORED) $$python $(NBVAL)
 
-notebooks: $(READY) ## make and run the notebooks that changed (NAMES="02 05": these)
+notebooks: $(READY) ## make and run the notebooks whose code changed (NAMES="02 05": these)
 	$(PY) tools/notebooks.py run $(NAMES)
-	$(PY) tools/teaching.py
 
-pages: $(READY) ## make the pages for instructors from the chapters' heads, exercises and book/schedule.toml
+pages: $(READY) ## make the pages for instructors, from the chapters and book/schedule.toml (`make book` does so too)
 	$(PY) tools/teaching.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
@@ -80,7 +79,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 student: $(READY) ## write the notebooks without solutions into build/student, and run each of them
 	$(PY) tools/notebooks.py student $(BUILD)/student
 
-book: $(READY) ## build the book from the notebooks' stored outputs (SOLUTIONS=no: for students, without solutions)
+book: $(if $(filter no,$(SOLUTIONS)),$(READY),pages) ## build the book from the stored outputs (SOLUTIONS=no: for students, without solutions)
 	@rm -rf $(BUILD)/book
 	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/notebooks.py site $(BUILD)/site)
 	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/site,.) --path-output $(BUILD)/book -W --keep-going -q
@@ -94,8 +93,11 @@ slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter 
 pictures: book ## draw the pictures of the README and of the book's first page
 	$(PY) tools/pictures.py
 
-address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg
-	$(PY) tools/notebooks.py address "$(URL)"
+map: $(READY) ## draw the picture of the library's rooms, from its code
+	$(PY) tools/map.py
+
+address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg (REF=v0.1.0: a tag)
+	$(PY) tools/notebooks.py address "$(URL)" $(REF)
 
 demo: $(READY) ## make phantom cases, train, predict, score, from the command line; says where the results are
 	$(ORGANSEG) phantom $(RESULTS)/data --cases $(CASES) --seed $(SEED)
@@ -141,6 +143,7 @@ lock: ## choose the exact versions in requirements.lock anew (LOCK_OPTIONS=--upg
 
 clean: ## remove what the programs made (results, caches), not the environments
 	rm -rf $(RESULTS) build dist .pytest_cache .ruff_cache
+	rm -f book/objectives.md book/schedule.md book/misconceptions.md
 	find lib tests tools data_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environments too
@@ -154,12 +157,15 @@ done; \
 test -n "$$python" || { echo "No Python 3.11, 3.12 or 3.13 found; name one with: make PYTHON=/path/to/python ..."; exit 1; }
 endef
 
+# uv sets up in a third of pip's time; where it cannot be had, pip does the same.
+INSTALL = $(1) -m pip install -q uv && $(1) -m uv pip install -q --python $(1) $(2) || $(1) -m pip install -q $(2)
+
 # The environments: .ready is written last, so an interrupted installation is taken up again.
 $(READY): requirements.lock pyproject.toml
 	@$(FIND_PYTHON); \
 	echo "Setting up $(VENV) with $$($$python --version): some minutes, once."; \
 	$$python -m venv $(VENV)
-	@$(PY) -m pip install -q -r requirements.lock
+	@$(call INSTALL,$(PY),-r requirements.lock)
 	@$(PY) -m pip install -q --no-deps -e .
 	@touch $@
 
@@ -168,7 +174,7 @@ $(READY_COLAB): pyproject.toml $(wildcard $(COLAB))
 	@$(FIND_PYTHON); \
 	echo "Setting up $(VENV_COLAB) with $$($$python --version) and the versions in $(COLAB): some minutes, once."; \
 	$$python -m venv $(VENV_COLAB)
-	@$(VENV_COLAB)/bin/python -m pip install -q -c "$(COLAB)" '.[test]'
+	@$(call INSTALL,$(VENV_COLAB)/bin/python,-c "$(COLAB)" '.[test]')
 	@# Like Colab: all that organseg needs, and not organseg; the tests take it from lib/.
 	@$(VENV_COLAB)/bin/python -m pip uninstall -q -y organseg
 	@touch $@

@@ -19,18 +19,19 @@ from organseg import make_phantom
 from organseg.backend import keras
 from organseg.course.chapter_12 import CAUSES
 from organseg.course.gallery import GALLERY, GalleryRun
-from organseg.geometry import WorkingGrid, normalise, to_file_grid, to_working
+from organseg.geometry import WorkingGrid, to_file_grid, to_working
 from organseg.inference import predict_probabilities
 from organseg.metrics import dice
 from organseg.networks import unet
 from organseg.organs import ORGAN_IDS
-from organseg.profiles import Profile
-from organseg.sampling import CropSampler, prefetch
-from organseg.training import Segmenter, compiled, mean_dice, shorter, validate
+from organseg.profiles import PROFILES, Profile
+from organseg.sampling import CropSampler
+from organseg.scans import normalise, to_scan
+from organseg.training import Segmenter, compile_for_training, mean_dice, take_steps, validate
 
 SHAPE = (64, 64, 64)
 GRID = WorkingGrid((6.0,) * 3)
-PROFILE = shorter("lesson", steps=400, validate_every=25, augment=False)
+PROFILE = PROFILES["lesson"].replace(steps=400, validate_every=25, augment=False)
 NEW = range(200, 206)
 
 
@@ -133,7 +134,7 @@ def model(recipe):
     """The network and what trains it."""
     keras.utils.set_random_seed(0)
     network = recipe.network()
-    segmenter = compiled(network, recipe.profile)
+    segmenter = compile_for_training(network, recipe.profile)
     if recipe.segmenter:
         optimizer, segmenter = segmenter.optimizer, recipe.segmenter(network.inputs, network.outputs)
         segmenter.compile(optimizer=optimizer)
@@ -146,18 +147,14 @@ def train(recipe):
     training, validation = patients(recipe.training, recipe.relabel, mark), patients(recipe.validation, mark=mark)
     network, segmenter = model(recipe)
     options = profile.crop_size, profile.batch_size, profile.organ_share, profile.augment
-    sampler, losses, history = CropSampler(training, *options), [], []
-    for step, (images, labels, annotated) in enumerate(prefetch(sampler, 0, profile.steps), start=1):
-        losses.append(float(segmenter.train_on_batch(images, (labels, annotated))))
-        segmenter.reset_metrics()
-        if step % profile.validate_every == 0:
-            row = validate(network, validation)
-            history.append((step, np.mean(losses), row["validation_loss"], mean_dice(row)))
-            losses.clear()
+    history = []
+    for row in take_steps(segmenter, CropSampler(list(map(to_scan, training)), *options), profile):
+        row |= validate(network, list(map(to_scan, validation)))
+        history.append((row["step"], row["loss"], row["validation_loss"], mean_dice(row)))
     steps, loss, validation_loss, validation_dice = np.array(history, dtype=np.float32).T
     given, new = training[1], patients(NEW)
     z = slice_to_show(given.label if recipe.relabel is None else patients(recipe.training[1:2])[0].label)
-    by_batch, by_average = crop_scores(network, CropSampler(new, *options), steps=range(10))
+    by_batch, by_average = crop_scores(network, CropSampler(list(map(to_scan, new)), *options), steps=range(10))
     return GalleryRun(
         steps, loss, validation_loss, validation_dice, crops_by_batch=by_batch, crops_by_average=by_average,
         given_image=grey(given.image[:, :, z]), given_label=given.label[:, :, z], **scored(network, recipe.write),

@@ -28,6 +28,7 @@ from organseg.folders import find_cases
 from organseg.geometry import WorkingGrid, to_file_grid, to_working
 from organseg.metrics import dice
 from organseg.organs import NUM_CLASSES, ORGANS
+from organseg.profiles import PROFILES
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -35,7 +36,7 @@ STORE = ROOT / "benchmarks" / "measured.json"
 RESULTS = []
 
 
-def check(what, value, passed):
+def result(what, value, passed):
     """Put one line on record."""
     RESULTS.append((what, value, passed))
     print(f"{'pass' if passed else 'FAIL':6}{what}: {value}", flush=True)
@@ -43,13 +44,14 @@ def check(what, value, passed):
 
 def record(name, lines):
     """Keep the lines of one measurement, in the place of those of an earlier run."""
-    store = json.loads(STORE.read_text()) if STORE.is_file() else {}
+    store = json.loads(STORE.read_text(encoding="utf-8")) if STORE.is_file() else {}
     store[name] = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} CPU cores",
         "lines": {what: {"value": str(value), "passed": bool(passed)} for what, value, passed in lines},
     }
-    STORE.write_text(json.dumps(store, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    text = json.dumps(store, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    STORE.write_text(text, encoding="utf-8")
 
 
 def organ_dice(cases, predictions):
@@ -71,7 +73,7 @@ def told(scores):
 def predicted(run, cases, **options):
     from organseg.inference import predict
 
-    return [predict(run.network, case, run.grid, **options) for case in cases]
+    return [predict(run, case, **options) for case in cases]
 
 
 def ceiling(cases, grid):
@@ -107,7 +109,7 @@ def mean_atlas(training, cases):
 
 def baselines(name, training, cases, grid):
     for baseline, scores in (("HU alone", hu_classifier(training, cases)), ("mean atlas", mean_atlas(training, cases))):
-        check(f"{name}: {baseline}, mean Dice below 0.45", told(scores), np.nanmean(scores) < 0.45)
+        result(f"{name}: {baseline}, mean Dice below 0.45", told(scores), np.nanmean(scores) < 0.45)
     print(f"      {name}: resolution ceiling: {told(ceiling(cases, grid))}", flush=True)
 
 
@@ -118,9 +120,9 @@ def fast():
     cases = [make_phantom(seed, (64, 64, 64)) for seed in range(16)]
     run, history = train(cases[:12], None, "fast", cases[12:], progress=False)
     scores = organ_dice(cases[12:], predicted(run, cases[12:]))
-    check("fast: training, at most 120 s", f"{history[-1]['seconds']:.0f} s", history[-1]["seconds"] <= 120)
-    check("fast: mean Dice 0.60", told(scores), np.nanmean(scores) >= 0.60)
-    check("fast: liver and spleen 0.85", f"liver {scores[2]:.3f}, spleen {scores[3]:.3f}", min(scores[2:4]) >= 0.85)
+    result("fast: training, at most 120 s", f"{history[-1]['seconds']:.0f} s", history[-1]["seconds"] <= 120)
+    result("fast: mean Dice 0.60", told(scores), np.nanmean(scores) >= 0.60)
+    result("fast: liver and spleen 0.85", f"liver {scores[2]:.3f}, spleen {scores[3]:.3f}", min(scores[2:4]) >= 0.85)
     baselines("fast", cases[:12], cases[12:], run.grid)
 
 
@@ -130,26 +132,26 @@ def pretrained():
     run = runs.load_run("pretrained")
     cases = [make_phantom(seed, shape) for seed in range(3000, 3008)]
     scores = organ_dice(cases, predicted(run, cases))
-    check("pretrained: mean Dice 0.85", told(scores), np.nanmean(scores) >= 0.85)
-    check("pretrained: no organ under 0.70", f"lowest {np.nanmin(scores):.3f}", np.nanmin(scores) >= 0.70)
+    result("pretrained: mean Dice 0.85", told(scores), np.nanmean(scores) >= 0.85)
+    result("pretrained: no organ under 0.70", f"lowest {np.nanmin(scores):.3f}", np.nanmin(scores) >= 0.70)
     seen = [make_phantom(int(name.removeprefix("phantom_")), shape) for name in run.settings["trained_on"][:8]]
     averages = np.nanmean(organ_dice(seen, predicted(run, seen))), np.nanmean(scores)
     told_apart = "{:.3f} in training, {:.3f} in the test".format(*averages)
-    check("pretrained: Dice on training and unseen phantoms within 0.05", told_apart, abs(np.diff(averages)[0]) < 0.05)
+    result("pretrained: Dice on training and unseen phantoms within 0.05", told_apart, abs(np.diff(averages)[0]) < 0.05)
     size = sum(path.stat().st_size for path in runs.PRETRAINED.iterdir()) / 1e6
-    check("pretrained: at most 5 MB", f"{size:.2f} MB", size <= 5)
+    result("pretrained: at most 5 MB", f"{size:.2f} MB", size <= 5)
     full, half = (predicted(run, cases[:2], precision=p) for p in ("float32", "mixed_bfloat16"))
     same = np.mean([np.mean(a == b) for a, b in zip(full, half, strict=True)])
     agree = organ_dice([type(c)(c.image, f, c.affine, c.name) for c, f in zip(cases, full, strict=False)], half)
-    check("pretrained: bfloat16 labels as float32 ones", f"{same:.4%} of the voxels; Dice {told(agree)}", same > 0.995)
+    result("pretrained: bfloat16 labels as float32 ones", f"{same:.4%} of the voxels; Dice {told(agree)}", same > 0.995)
     baselines("pretrained", [make_phantom(seed, shape) for seed in range(12)], cases, run.grid)
 
 
 ONE_CASE = """
 import resource, sys, time
 import numpy as np
-from organseg.inference import in_precision, predict_probabilities
-from organseg.networks import unet
+from organseg.inference import predict_probabilities
+from organseg.networks import in_precision, unet
 depth, precision = int(sys.argv[1]), sys.argv[2]
 network = in_precision(unet(), precision)
 image = np.random.default_rng(0).random((128, 128, depth), dtype=np.float32)
@@ -172,8 +174,8 @@ def full_size():
     """The 19 M network on a 128×128×160 case."""
     for precision, limit in (("float32", 60), ("mixed_bfloat16", 30)):
         seconds, memory = one_case(160, precision)
-        check(f"19 M, 128×128×160, {precision}: under {limit} s", f"{seconds:.1f} s", seconds < limit)
-        check(f"19 M, 128×128×160, {precision}: under 8 GB", f"{memory:.1f} GB", memory < 8)
+        result(f"19 M, 128×128×160, {precision}: under {limit} s", f"{seconds:.1f} s", seconds < limit)
+        result(f"19 M, 128×128×160, {precision}: under 8 GB", f"{memory:.1f} GB", memory < 8)
 
 
 ONE_STEP = """
@@ -182,15 +184,15 @@ from organseg.course.costs import training_bytes
 from organseg.networks import unet
 from organseg.command.preflight import PeakMemory
 from organseg.profiles import PROFILES
-from organseg.training import compiled
+from organseg.training import compile_for_training
 network = unet()
-segmenter = compiled(network, PROFILES["paper"])
+segmenter = compile_for_training(network, PROFILES["paper"])
 batch = np.ones((1, 64, 64, 64, 1), "float32"), (np.ones((1, 64, 64, 64), "int32"), np.ones((1, 7), "float32"))
 before = psutil.Process().memory_info().rss
 with PeakMemory() as memory:
     segmenter.train_on_batch(*batch)
 there_before = training_bytes(network, 64, 0) * 3 // 4  # weights and Adam's averages; the gradients come in the step
-print(memory.peak - before, training_bytes(network, 64, 1) - there_before)
+print(memory.bytes - before, training_bytes(network, 64, 1) - there_before)
 """
 
 
@@ -199,12 +201,12 @@ def training_memory():
     done = subprocess.run([sys.executable, "-c", ONE_STEP], capture_output=True, text=True, check=True)
     measured, counted = map(float, done.stdout.split())
     both = f"measured {measured / 1e9:.2f} GB, counted {counted / 1e9:.2f} GB"
-    check("19 M, one training step of 64³: memory as counted, within a fifth", both, abs(measured / counted - 1) < 0.2)
+    result("19 M, one training step of 64³: memory as counted, within a fifth", both, abs(measured / counted - 1) < 0.2)
 
 
 PACE = """
-from organseg.command.preflight import check_machine
-pace = check_machine("paper", 60)
+from organseg.command.preflight import measure_pace
+pace = measure_pace("paper", 60)
 print(pace.seconds_per_step, pace.hours() / 24)
 """
 
@@ -213,42 +215,42 @@ def paper_pace():
     """Steps of the profile `paper`, three crops of 64³ each, and the days that 50,000 would take."""
     done = subprocess.run([sys.executable, "-c", PACE], capture_output=True, text=True, check=True)
     seconds, days = map(float, done.stdout.split())
-    check("profile paper: a step at most 60 s", f"{seconds:.0f} s, {days:.0f} days for 50,000 steps", seconds <= 60)
+    result("profile paper: a step at most 60 s", f"{seconds:.0f} s, {days:.0f} days for 50,000 steps", seconds <= 60)
 
 
 def long_scan():
     """The same on 128×128×640: the memory budget is kept."""
     for precision in ("float32", "mixed_bfloat16"):
         seconds, memory = one_case(640, precision)
-        check(f"19 M, 128×128×640, {precision}: under 8 GB", f"{memory:.1f} GB in {seconds:.0f} s", memory < 8)
+        result(f"19 M, 128×128×640, {precision}: under 8 GB", f"{memory:.1f} GB in {seconds:.0f} s", memory < 8)
 
 
 def real_ct():
     """Ten CPU minutes of training on the labelled real cases, scored on one of them: can it learn real CT at all?"""
-    from organseg.training import shorter, train
+    from organseg.training import train
 
     files = find_cases(SHARED / "real_ct")
     # No warp: five cases in ten minutes say whether real CT can be learnt, not how well it generalises.
-    profile = shorter("fast", spacing=5.0, steps=900, validate_every=450, augment=False)
+    profile = PROFILES["fast"].replace(spacing=5.0, steps=900, validate_every=450, augment=False)
     cases = [file.load() for file in files]
     run, history = train(cases, None, profile, (), progress=False)
     example = [case for case in cases if case.name == "totalseg_example"]
     scores = organ_dice(example, predicted(run, example))
     minutes = history[-1]["seconds"] / 60
-    check("real CT: trained at most ten minutes", f"{minutes:.1f} minutes", minutes <= 10)
-    check("real CT: liver 0.80 on totalseg_example (trained on it)", told(scores), scores[2] >= 0.80)
+    result("real CT: trained at most ten minutes", f"{minutes:.1f} minutes", minutes <= 10)
+    result("real CT: liver 0.80 on totalseg_example (trained on it)", told(scores), scores[2] >= 0.80)
 
 
 def prepared_data():
     """From a web server to a table: a served totalsegmentator-small of twelve phantoms, and real scans as one's own."""
-    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "data_scripts")]
+    sys.path[:0] = [str(ROOT / "tests" / "data"), str(ROOT / "data_scripts")]
     import data_sets
 
     import prepare
 
     def organseg(*arguments):
         done = subprocess.run([sys.executable, "-m", "organseg", *map(str, arguments)], capture_output=True, text=True)
-        check(f"organseg {arguments[0]}", f"exit {done.returncode} {done.stderr[-200:]}", done.returncode == 0)
+        result(f"organseg {arguments[0]}", f"exit {done.returncode} {done.stderr[-200:]}", done.returncode == 0)
         return done.stdout
 
     out = Path("results") / "prepared"
@@ -265,22 +267,22 @@ def prepared_data():
     print(organseg("evaluate", out / "data", out / "predictions"))
     scores = pandas.read_csv(out / "predictions" / "table.csv")
     liver = scores[scores.organ == "liver"].dice.mean()
-    check("prepared set, three cases never trained on: liver 0.80", f"{liver:.3f}", liver >= 0.80)
+    result("prepared set, three cases never trained on: liver 0.80", f"{liver:.3f}", liver >= 0.80)
 
     began, real = time.perf_counter(), SHARED / "real_ct"
     mapping = out / "mapping.toml"
-    mapping.write_text(data_sets.REAL_CT_MAPPING)
+    mapping.write_text(data_sets.REAL_CT_MAPPING, encoding="utf-8")
     prepare.main(["own", "--from", str(real), "--mapping", str(mapping), "--out", str(out / "own")])
     seconds = time.perf_counter() - began
     voxels = sum(case.load().image.size for part in ("Tr", "Ts") for case in find_cases(out / "own", part))
-    check("real scans as one's own: prepared", f"{voxels / 1e6:.0f} million voxels in {seconds:.1f} s", seconds < 60)
+    result("real scans as one's own: prepared", f"{voxels / 1e6:.0f} million voxels in {seconds:.1f} s", seconds < 60)
     options = ["--profile", "fast", "--spacing", "5", "--steps", "400"]
     organseg("train", out / "own", "--out", out / "own-run", *options)
     organseg("predict", out / "own-run", out / "own", "--out", out / "own-predictions", "--all")
     print(organseg("evaluate", out / "own", out / "own-predictions"))
     files = find_cases(out / "own") + find_cases(out / "own", "Ts")
     same = [load_case(out / "own-predictions" / f"{f.name}.nii.gz").image.shape == f.load().image.shape for f in files]
-    check("real scans: each predicted on its own grid", f"{sum(same)} of {len(files)}", all(same))
+    result("real scans: each predicted on its own grid", f"{sum(same)} of {len(files)}", all(same))
 
 
 AWKWARD = ("niivue_CT_AVM.nii.gz", "niivue_CT_pitch.nii.gz", "niivue_shear.nii.gz", "totalseg_example_ct_sm.nii.gz",
@@ -295,25 +297,15 @@ def grids():
     ]
     out = Path("results") / "awkward"
     for file in files:
-        command = [
-            sys.executable,
-            "-m",
-            "organseg",
-            "predict",
-            "pretrained",
-            str(file),
-            "--out",
-            str(out),
-            "--overwrite",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True)
+        arguments = ["predict", "pretrained", str(file), "--out", str(out), "--overwrite"]
+        done = subprocess.run([sys.executable, "-m", "organseg", *arguments], capture_output=True, text=True)
         case = load_case(file)
         try:
             label = load_case(out / f"{case.name}.nii.gz")
             same = label.image.shape == case.image.shape and np.allclose(label.affine, case.affine, atol=1e-3)
         except ValueError:
             same = False
-        check(f"predict {case.name}: on its own grid", f"exit {done.returncode}, {case.image.shape} {case.axes}", same)
+        result(f"predict {case.name}: on its own grid", f"exit {done.returncode}, {case.image.shape} {case.axes}", same)
 
 
 def speed():
@@ -323,10 +315,10 @@ def speed():
     rng = np.random.default_rng(0)
     image, label = rng.random((128, 128, 160), dtype=np.float32), rng.integers(0, 8, (128, 128, 160), dtype=np.uint8)
     seconds = median_time(lambda: apply_warp(draw_warp(rng, (64,) * 3), image, label, (30, 30, 40), (64,) * 3), 15)
-    check("warp of a 64³ crop, image and label: at most 60 ms", f"{1000 * seconds:.0f} ms", seconds <= 0.06)
+    result("warp of a 64³ crop, image and label: at most 60 ms", f"{1000 * seconds:.0f} ms", seconds <= 0.06)
     for shape, limit in (((64, 64, 64), 0.5), ((128, 128, 160), 5)):
         seconds = median_time(lambda shape=shape: make_phantom(7, shape), 5)
-        check(f"phantom of {'×'.join(map(str, shape))}: at most {limit} s", f"{seconds:.2f} s", seconds <= limit)
+        result(f"phantom of {'×'.join(map(str, shape))}: at most {limit} s", f"{seconds:.2f} s", seconds <= limit)
 
 
 def prepared_in_time():
@@ -334,13 +326,15 @@ def prepared_in_time():
     import itertools
 
     from organseg.sampling import CropSampler, prefetch
-    from organseg.training import compiled, shorter
+    from organseg.scans import to_scan
+    from organseg.training import compile_for_training
 
-    cases = [to_working(make_phantom(seed, (64, 64, 64)), WorkingGrid((6.0,) * 3)) for seed in range(4)]
-    wide = shorter("fast", crop_size=64, base_filters=32, spacing=3.0)
-    for name, profile, steps, limit in (("fast", shorter("fast"), 24, 1.10), ("full width", wide, 3, 1.02)):
-        sampler = CropSampler(cases, profile.crop_size, organ_share=0.5, paper_voxels=(0.5,) * 3)
-        segmenter = compiled(runs.build({"network": "unet", "base_filters": profile.base_filters}), profile)
+    grid = WorkingGrid((6.0,) * 3)
+    scans = [to_scan(to_working(make_phantom(seed, (64, 64, 64)), grid)) for seed in range(4)]
+    wide = PROFILES["fast"].replace(crop_size=64, base_filters=32, spacing=3.0)
+    for name, profile, steps, limit in (("fast", PROFILES["fast"], 24, 1.10), ("full width", wide, 3, 1.02)):
+        sampler = CropSampler(scans, profile.crop_size, organ_share=0.5, paper_voxels=(0.5,) * 3)
+        segmenter = compile_for_training(runs.build({"network": "unet", "base_filters": profile.base_filters}), profile)
         ready = sampler.batch(0)
 
         def steps_on(batches, segmenter=segmenter):
@@ -356,7 +350,7 @@ def prepared_in_time():
             real += list(steps_on(prefetch(sampler, repeat * steps, (repeat + 1) * steps)))
             made += list(steps_on(itertools.repeat(ready, steps)))
         ratio = np.median(real) / np.median(made)
-        check(f"step with real / ready-made input, {name}: at most {limit}", f"{ratio:.3f}", ratio <= limit)
+        result(f"step with real / ready-made input, {name}: at most {limit}", f"{ratio:.3f}", ratio <= limit)
 
 
 def median_time(function, times):
@@ -385,7 +379,7 @@ def longer_training():
     for loss, shown in zip(("by_cross_entropy", "by_dice"), ast.literal_eval(stored), strict=True):
         found = names["scores_of"](names[loss])
         apart = np.abs(found - shown).max()
-        check(f"chapter 5, 40 epochs, {loss}: within 0.1 of the stored", told(found), apart <= 0.1)
+        result(f"chapter 5, 40 epochs, {loss}: within 0.1 of the stored", told(found), apart <= 0.1)
 
 
 def longer_augmentation():
@@ -404,23 +398,23 @@ def longer_augmentation():
         found = names["scores"][name]
         apart = max(np.abs(np.subtract(found[key], value)).max() for key, value in shown.items())
         what = f"chapter 7, 2000 steps, {name} augmentation: within 0.15 of the stored"
-        check(what, {key: np.round(value, 2).tolist() for key, value in found.items()}, apart <= 0.15)
+        result(what, {key: np.round(value, 2).tolist() for key, value in found.items()}, apart <= 0.15)
 
 
 def over_fitting():
     """Chapter 8's two longer runs, on three and on thirty patients: the curves that its notebook shows as stored."""
-    from organseg.training import shorter, train
+    from organseg.training import train
 
-    source = (ROOT / "notebooks" / "08_training.py").read_text()
+    source = (ROOT / "notebooks" / "08_training.py").read_text(encoding="utf-8")
     stored = ast.literal_eval(re.search(r"^stored_runs = (\{.*?^\})", source, flags=re.MULTILINE | re.DOTALL).group(1))
-    profile = shorter("lesson", steps=600, validate_every=50, augment=False)
+    profile = PROFILES["lesson"].replace(steps=600, validate_every=50, augment=False)
     held_out = [make_phantom(seed, (64, 64, 64)) for seed in range(100, 103)]
     for name, curves in stored.items():
         patients = [make_phantom(seed, (64, 64, 64)) for seed in range(int(name.split()[0]))]
         _, history = train(patients, None, profile, held_out, progress=False)
         for key, shown in zip(("loss", "validation_loss"), curves, strict=True):
             found = [row[key] for row in history]
-            check(
+            result(
                 f"chapter 8, {name}, {key}: the last three within 0.05 of the stored",
                 ", ".join(f"{value:.2f}" for value in found), np.abs(np.subtract(found, shown))[-3:].max() <= 0.05,
             )  # fmt: skip
@@ -432,7 +426,8 @@ def make(target, minutes_allowed, *options):
     done = subprocess.run(["make", target, *options], capture_output=True, text=True, cwd=ROOT)
     minutes = (time.monotonic() - began) / 60
     passed = minutes <= minutes_allowed and not done.returncode
-    check(f"make {target}: at most {minutes_allowed} minutes", f"{minutes:.1f} minutes, exit {done.returncode}", passed)
+    value = f"{minutes:.1f} minutes, exit {done.returncode}"
+    result(f"make {target}: at most {minutes_allowed} minutes", value, passed)
 
 
 def demo():

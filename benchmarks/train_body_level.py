@@ -15,7 +15,8 @@ from train_weights import halve
 
 import organseg
 from organseg.backend import keras
-from organseg.runs import BODY_LEVEL_CNN, BODY_LEVEL_WEIGHTS, build
+from organseg.course.body_level import ARCHITECTURE, WEIGHTS
+from organseg.networks import cnn
 
 SEEDS = range(3000, 3120)
 HELD_OUT_SEEDS = range(4000, 4020)
@@ -28,7 +29,7 @@ MAX_SHIFT = 5  # pixels; every batch is moved a little, as patients do not all l
 def slices_of(seed):
     """The axial slices of one phantom (slice, x, y, 1), normalised, and the body level of each."""
     case = organseg.make_phantom(seed, (64, 64, SLICES[seed % len(SLICES)]))
-    return np.moveaxis(organseg.normalise(case.image), 2, 0)[..., None], case.levels
+    return np.moveaxis(organseg.normalise(case.image), 2, 0)[..., None], case.body_levels
 
 
 def moved(images, rng):
@@ -47,7 +48,7 @@ def main():
         images, levels = (np.concatenate(part) for part in zip(*pool.map(slices_of, SEEDS), strict=True))
         unseen = [np.concatenate(part) for part in zip(*pool.map(slices_of, HELD_OUT_SEEDS), strict=True)]
 
-    network = build(BODY_LEVEL_CNN)
+    network = cnn(**ARCHITECTURE)
     steps = len(images) // 32
     schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, EPOCHS * steps)
     network.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -57,11 +58,11 @@ def main():
             network.train_on_batch(moved(images[batch], rng), levels[batch])
         print(f"epoch {epoch + 1}: held-out accuracy {network.evaluate(*unseen, verbose=0)[1]:.3f}", file=sys.stderr)
 
-    finished = build(BODY_LEVEL_CNN)
+    finished = cnn(**ARCHITECTURE)
     finished.set_weights(network.get_weights())  # without the optimiser's state
     with tempfile.TemporaryDirectory() as folder:
         finished.save_weights(Path(folder) / "full.weights.h5")
-        halve(Path(folder) / "full.weights.h5", BODY_LEVEL_WEIGHTS)
+        halve(Path(folder) / "full.weights.h5", WEIGHTS)
     guess = np.argmax(organseg.load_body_level_cnn().predict(unseen[0], verbose=0), axis=1)
     levels = unseen[1].astype(int)
     print(f"{len(images)} slices of {len(SEEDS)} phantoms; held out: {len(unseen[0])} of {len(HELD_OUT_SEEDS)}")

@@ -97,7 +97,7 @@ def _receive(url, part, size):
     headers = {"Accept-Encoding": "identity"}
     if have and _tag(part).is_file():
         # With If-Range a server whose file has changed sends all of the new one, instead of its end.
-        headers |= {"Range": f"bytes={have}-", "If-Range": _tag(part).read_text()}
+        headers |= {"Range": f"bytes={have}-", "If-Range": _tag(part).read_text(encoding="utf-8")}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code == 416:  # nothing lies beyond what we have
             total = answer.headers.get("Content-Range", "").rpartition("/")[2]
@@ -112,7 +112,7 @@ def _receive(url, part, size):
         # Only a strong validator promises the same bytes.
         tag = answer.headers.get("ETag", "")
         tag = tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
-        _tag(part).write_text(tag) if tag else _tag(part).unlink(missing_ok=True)
+        _tag(part).write_text(tag, encoding="utf-8") if tag else _tag(part).unlink(missing_ok=True)
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else size
         with open(part, "ab" if goes_on else "wb") as file, _bar(f"fetching {part.stem}", total, have) as bar:

@@ -115,7 +115,7 @@ def _prepare_locked(options, table, source, out, before):
             _write_dataset_json(out, options.name, table, source, plans, left_out, done)
 
         write(plans, left_out)  # before the first case: until all are there, it says what is missing
-        (out / "DATASET.md").write_text(card(options.name, table))
+        (out / "DATASET.md").write_text(card(options.name, table), encoding="utf-8")
         _remove_withdrawn(out, before, plans)
         if there:
             print(f"{len(there)} of {len(plans)} cases are there already")
@@ -183,7 +183,7 @@ def _check_place(out, source):
             raise OrgansegError(f"{out}: found images of another origin; expected an empty folder; choose another")
         return None
     try:
-        about = json.loads(file.read_text())
+        about = json.loads(file.read_text(encoding="utf-8"))
         before = about["source"]
         about["cases"]["imagesTr"], about["cases"]["imagesTs"], before["limit"]
     except (ValueError, KeyError, TypeError):
@@ -278,7 +278,7 @@ def _prepare_pictures(options, table, out):
     except (OSError, ValueError, KeyError, EOFError) as error:
         message = f"{file}: found no pictures with labels ({error!r:.60}); delete it and run this again"
         raise OrgansegError(message) from None
-    (out / "DATASET.md").write_text(card(options.name, table))
+    (out / "DATASET.md").write_text(card(options.name, table), encoding="utf-8")
     print(f"{file}: pictures: " + ", ".join(f"{part} {count}" for part, count in counts.items()))
     return {}
 

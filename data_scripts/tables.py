@@ -136,7 +136,7 @@ def recipe(table):
 
 def _read_toml(path):
     try:
-        return tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = " ".join(str(error).split())[:100]
         raise OrgansegError(f"{path}: found no readable TOML ({reason}); expected a table; correct it") from None

@@ -57,7 +57,7 @@ import organseg
 
 case = organseg.make_phantom(3002, (96, 96, 112))
 run = organseg.load_run("pretrained")
-prediction = organseg.predict(run.network, case, run.grid)
+prediction = organseg.predict(run, case)
 print(case.name, case.image.shape, "→", prediction.shape)
 
 # %% [markdown]
@@ -150,7 +150,7 @@ for (name, heights), (question, answer) in zip(questions.items(), rows):
     question.set_title(f"{name}: in")
     answer.set_title("out")
     if name == "CNN":
-        word = organseg.BODY_LEVELS[case.levels[heights[0]]]
+        word = organseg.BODY_LEVELS[case.body_levels[heights[0]]]
         answer.text(0.5, 0.5, f"“{word}”", fontsize=13, ha="center", va="center")
     else:
         draw_stack(answer, case, heights)

@@ -29,7 +29,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
@@ -63,7 +63,7 @@ def answers_of(network, images):
 
 cnn = organseg.load_body_level_cnn()
 patient = organseg.make_phantom(1004, (64, 64, 40))
-middles = [int(np.median(np.flatnonzero(patient.levels == level))) for level in range(4)]
+middles = [int(np.median(np.flatnonzero(patient.body_levels == level))) for level in range(4)]
 slices = np.stack([organseg.normalise(patient.image[:, :, z]) for z in middles])
 answers = answers_of(cnn, slices[..., np.newaxis])
 print([organseg.BODY_LEVELS[level] for level in answers.argmax(axis=1)])

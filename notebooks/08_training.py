@@ -67,13 +67,16 @@ for name in ("paper", "gpu", "lesson"):
 # levels, crops of 24×24×24 voxels, and phantoms with voxels of about 6 mm. Twelve patients are for training and three
 # are held out. What goes wrong in a training goes wrong in small ones too, and there one can watch it.
 #
-# `CropSampler` draws the mini-batches. Half of the crops (`organ_share`) are centred on an organ here, so that there
-# is something to learn in each. For simplicity nothing is warped.
+# `to_scan` makes of a patient what the network is given: the image through the window of [chapter
+# 1](01_ct_and_geometry.ipynb), the labels, and which organs they were drawn for. `CropSampler` draws mini-batches from
+# such scans. Half of the crops (`organ_share`) are centred on an organ here, so that there is something to learn in
+# each. For simplicity nothing is warped.
 
 # %%
 patients = [organseg.make_phantom(seed, (64, 64, 64)) for seed in range(12)]
 held_out = [organseg.make_phantom(seed, (64, 64, 64)) for seed in range(100, 103)]
-sampler = organseg.CropSampler(patients, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
+scans = [organseg.to_scan(patient) for patient in patients]
+sampler = organseg.CropSampler(scans, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
 batches = [sampler.batch(step) for step in range(60)]
 images, labels, annotated = batches[0]
 print("images", images.shape, "labels", labels.shape, "which organs were drawn", annotated.shape)
@@ -226,23 +229,25 @@ print(f"ratio {np.std(of_one) / np.std(of_three):.2f}, square root of three {np.
 
 # %%
 try:
-    organseg.CropSampler(patients[:2], crop_size=24, batch_size=3)
+    organseg.CropSampler(scans[:2], crop_size=24, batch_size=3)
 except organseg.OrgansegError as error:
     print(error)
 
 # %% [markdown]
 # ## The momentum trap
 #
-# Now we train. `compiled` gives a network its loss, the Dice loss of chapter 5, and Adam; our loop does one step per
+# Now we train. `compile_for_training` gives a network its loss, the Dice loss of chapter 5, and Adam; our loop does one step per
 # batch. The learning rate falls from 0.01 to zero along half a cosine over the 60 steps. (The paper calls 0.01 the
-# *initial* rate and does not say whether or how it fell; the profile `paper` keeps it. `shorter` gives a profile with the
+# *initial* rate and does not say whether or how it fell; the profile `paper` keeps it. `replace` gives a profile with the
 # settings changed that we name.)
 #
 # One thing we change on purpose. The library's batch normalisation has momentum 0.9; we put it back to Keras' default
 # of 0.99.
 
 # %%
-from organseg.training import compiled, shorter
+from organseg.training import compile_for_training
+
+lesson = organseg.PROFILES["lesson"]
 
 
 def norms_of(network):
@@ -254,7 +259,7 @@ def new_segmenter(momentum=0.9, schedule=True):
     network = organseg.unet(base_filters=4, levels=3)
     for layer in norms_of(network):
         layer.momentum = momentum
-    return network, compiled(network, shorter("lesson", steps=60, schedule=schedule))
+    return network, compile_for_training(network, lesson.replace(steps=60, schedule=schedule))
 
 
 # %%
@@ -285,7 +290,7 @@ def loss_in_use(network, batches):
 
 in_training = losses_trapped[-10:].mean()
 trapped_loss = loss_in_use(trapped, batches[-10:])
-assert trapped_loss > in_training + 0.03
+assert trapped_loss > in_training + 0.015
 
 # %% [markdown]
 # The loss is clearly worse, and it cannot be over-fitting: these are the same crops. What differs is the batch
@@ -316,7 +321,7 @@ def recompute_statistics(network, batches):
 
 recompute_statistics(trapped, batches[-20:])
 cured_loss = loss_in_use(trapped, batches[-10:])
-assert abs(cured_loss - in_training) < 0.03 and cured_loss < trapped_loss - 0.03
+assert abs(cured_loss - in_training) < 0.03 and cured_loss < trapped_loss - 0.015
 
 # %% [markdown]
 # Without a single step of training, the loss in use is what it was in training.
@@ -331,7 +336,7 @@ at_start = [keras.ops.convert_to_numpy(v) for v in [*segmenter_09.weights, *segm
 losses = fit(segmenter_09, batches)
 loss_09 = loss_in_use(healthy, batches[-10:])
 assert {layer.momentum for layer in norms_of(organseg.unet(base_filters=4))} == {0.9}
-assert abs(loss_09 - in_training) < 0.03 and loss_09 < trapped_loss - 0.03
+assert abs(loss_09 - in_training) < 0.03 and loss_09 < trapped_loss - 0.015
 assert np.abs(losses - losses_trapped).max() < 0.05
 
 # %% [markdown]
@@ -406,11 +411,14 @@ keras.utils.set_random_seed(0)
 plain = organseg.unet(base_filters=4, levels=3)
 for layer in norms_of(plain):
     layer.trainable = False
-without_norm = try_rates(compiled(plain, shorter("lesson", schedule=False)))
+without_norm = try_rates(compile_for_training(plain, lesson.replace(schedule=False)))
 
-# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly, and the two larger ones run into the same horizontal line, dotted, that belongs to background everywhere."
-def smooth(values, steps=10):
-    return np.convolve(values, np.ones(steps) / steps, mode="valid")
+# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly, and the two larger ones run into the same line, dotted, that belongs to background everywhere; the curve of the largest may end there early."
+import pandas
+
+
+def smooth(values):
+    return pandas.Series(values).rolling(10, min_periods=1).mean()
 
 
 def lazy_loss(labels):
@@ -422,8 +430,8 @@ figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="const
 named = {"with batch normalisation": with_norm, "without": without_norm}
 for panel, (title, curves) in zip(panels, named.items(), strict=True):
     for rate, colour in zip(rates, ("#56b4e9", "#0072b2", "#d55e00"), strict=True):
-        panel.plot(range(9, 40), smooth(curves[rate]), color=colour, label=f"rate {rate:g}")
-    panel.plot(range(9, 40), smooth(lazy), color="black", linestyle=":", label="background everywhere")
+        panel.plot(smooth(curves[rate]), color=colour, label=f"rate {rate:g}")
+    panel.plot(smooth(lazy), color="black", linestyle=":", label="background everywhere")
     panel.set(xlabel="step", title=title)
 panels[0].set(ylabel="Dice loss, mean of 10 steps")
 panels[0].legend(fontsize=8)
@@ -442,21 +450,27 @@ assert length_after > 10 * length_before
 # better in the end, 40 steps do not tell.
 
 # %%
-for rate in (1e-2, 1.0):
-    np.testing.assert_allclose(without_norm[rate][-10:], lazy[-10:], atol=0.005)
+for rate, first in {1e-2: 30, 1.0: 3}.items():
+    stuck = without_norm[rate][first:]
+    finite = np.isfinite(stuck)
+    np.testing.assert_allclose(stuck[finite], lazy[first:][finite], atol=0.005)
+    assert finite.any()
 assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 
 # %% [markdown]
 # Without batch normalisation the two larger rates end at a loss that we can compute without any network: the loss of
 # *background everywhere*. That is what a training with this loss looks like when it *diverges*. The Dice loss lies
 # between −1 and 0, so it cannot shoot up as others do. The weights have jumped to a place where every organ has
-# probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help.
+# probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a rate
+# of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is `nan`, and
+# the curve ends.
 #
 # So, when a Dice loss stands still from early on:
 #
 # 1. Compute the loss of background everywhere. If this is where it stands, the network has given up all organs.
 # 2. Begin anew with a tenth of the rate. Going on from here does not help.
-# 3. If the loss becomes `nan`, look at the precision (below) and at the images, before the rate.
+# 3. If the loss becomes `nan` after a stretch of background everywhere, it is the rate again. If it does so at once, look
+#    at the precision (below) and at the images.
 #
 # ## Reading curves
 #
@@ -496,7 +510,8 @@ plt.show()
 # before. Now and then we look at held-out patients, whose crops are drawn in the same way.
 
 # %%
-held_out_sampler = organseg.CropSampler(held_out, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
+held_out_scans = [organseg.to_scan(patient) for patient in held_out]
+held_out_sampler = organseg.CropSampler(held_out_scans, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
 held_out_batches = [held_out_sampler.batch(step) for step in range(6)]
 put_back(segmenter_09, at_start)
 one_batch, new_patients = [], []
@@ -680,7 +695,7 @@ print(*report, sep="\n")
 # %%
 def optimizer_for(policy):
     network = organseg.unet(base_filters=1, dtype=policy)
-    return type(compiled(network, shorter("lesson")).optimizer).__name__
+    return type(compile_for_training(network, lesson).optimizer).__name__
 
 
 print({policy: optimizer_for(policy) for policy in ("float32", "mixed_bfloat16", "mixed_float16")})
@@ -692,10 +707,10 @@ print({policy: optimizer_for(policy) for policy in ("float32", "mixed_bfloat16",
 # takes mixed float16 on a GPU, and float32 elsewhere.
 
 # %%
-from organseg.profiles import has_gpu, training_precision
+from organseg.backend import has_gpu, resolve_precision
 
 found = "a GPU" if has_gpu() else "no GPU"
-policy = training_precision("auto")
+policy = resolve_precision("auto", training=True)
 assert policy == ("mixed_float16" if has_gpu() else "float32")
 assert organseg.choose_profile() in organseg.PROFILES
 
@@ -731,13 +746,13 @@ print(f"the paper: {7 * 24 * 3600 / 50_000:.1f} seconds per step in one week, al
 print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
-# `organseg.check_machine` does this with the network and the crops of a profile, for as long as it is allowed; on the
+# `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed; on the
 # command line it is `organseg preflight --profile paper`, and takes a minute. It also measures how long the drawing of
 # the crops takes. A thread does that meanwhile, but where the GPU is faster than the thread, the GPU waits. Here it
 # gets three seconds.
 
 # %%
-pace = organseg.check_machine("lesson", seconds=3)
+pace = organseg.measure_pace("lesson", seconds=3)
 slower = max(np.median(pace.step_seconds), pace.crop_seconds)
 np.testing.assert_allclose(pace.hours(), hours(pace.first_seconds, slower))
 assert pace.first_seconds > 2 * slower
@@ -797,7 +812,7 @@ import tempfile
 from pathlib import Path
 
 folder = Path(tempfile.mkdtemp())
-tiny = shorter("lesson", base_filters=2, crop_size=16, steps=12, validate_every=6)
+tiny = lesson.replace(base_filters=2, crop_size=16, steps=12, validate_every=6)
 unbroken, history = organseg.train(patients[:4], folder / "unbroken", tiny, progress=False)
 print("steps on record:", [row["step"] for row in history])
 print(sorted(path.name for path in (folder / "unbroken").iterdir()))
@@ -808,10 +823,10 @@ print(sorted(path.name for path in (folder / "unbroken").iterdir()))
 
 # %%
 grid = unbroken.grid
-working = [organseg.to_working(case, grid) for case in patients[:4]]
-own_sampler = organseg.CropSampler(working, 16, 3, tiny.organ_share, True, grid.paper_voxels, seed=0)
+own_scans = [organseg.to_scan(organseg.to_working(case, grid)) for case in patients[:4]]
+own_sampler = organseg.CropSampler(own_scans, 16, 3, tiny.organ_share, True, grid.paper_voxels, seed=0)
 keras.utils.set_random_seed(0)
-own_losses = fit(compiled(organseg.unet(base_filters=2), tiny), [own_sampler.batch(step) for step in range(12)])
+own_losses = fit(compile_for_training(organseg.unet(base_filters=2), tiny), [own_sampler.batch(step) for step in range(12)])
 expected = [own_losses[:6].mean(), own_losses[6:].mean()]
 np.testing.assert_allclose([row["loss"] for row in history], expected, atol=0.002)
 
@@ -876,7 +891,7 @@ run = organseg.load_run("pretrained")
 profile = run.settings["profile"]
 print(f"{profile['steps']} steps on {len(run.settings['trained_on'])} phantoms, voxels of {run.grid.spacing[0]:g} mm")
 patient = organseg.make_phantom(3003, (96, 96, 112))
-predicted = organseg.predict(run.network, patient, run.grid)
+predicted = organseg.predict(run, patient)
 scores = [organseg.dice(patient.label == organ, predicted == organ) for organ in organseg.ORGAN_IDS]
 assert np.nanmean(scores) > 0.7
 assert round(19_071_784 / run.network.count_params()) == 16

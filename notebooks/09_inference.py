@@ -351,14 +351,16 @@ assert np.sum(exact.argmax(axis=-1) != label) < 5
 # No seams are left. The difference to the whole scan is below $10^{-4}$, and it is rounding alone. (The second
 # `assert` allows for a voxel or two that are undecided between two organs up to the last digit. GPUs that shorten
 # float32 numbers before they multiply them round more coarsely.) In the library, `tiles` says what each tile sees and
-# keeps, and `predict_probabilities` does the rest; it also pads sizes that are no multiple of 8 with air, and cuts
-# the answer back. To see that the tile depth does not matter any more, we give it another one.
+# keeps, once `reach` has worked out from the network's layers how far it sees: the 46 slices of above. And
+# `predict_probabilities` does the rest; it also pads sizes that are no multiple of 8 with air, and cuts the answer back.
+# To see that the tile depth does not matter any more, we give it another one.
 
 # %%
-from organseg.inference import MARGIN, tiles
+from organseg.inference import tiles
+from organseg.networks import reach, size_multiple
 
-print("margin:", MARGIN)
-for seen, kept in tiles(160, tile_depth=32):
+print(f"reach: {reach(network)} slices; tiles start at multiples of {size_multiple(network)}")
+for seen, kept in tiles(160, tile_depth=32, margin=reach(network)):
     print(f"sees {seen.start:3} to {seen.stop:3}, keeps {kept.start:3} to {kept.stop:3}")
 by_library = organseg.predict_probabilities(network, image, tile_depth=80)
 np.testing.assert_allclose(by_library, exact, atol=1e-4)
@@ -508,7 +510,7 @@ print(f"margin 48, tiles of 32: {work(160, 32):.1f} times, of 80: {work(160, 80)
 
 # %% alt="Left: memory against the depth of the tile; lines that rise until a tile sees the whole scan, with a dip near the middle where two tiles suffice, for float32 and, below it, for half precision, and a dotted line for a budget of 7.2 GB. Right: the work in multiples of the scan falls steeply from 12 for the smallest tiles towards 1."
 depths = np.arange(8, 300, 8)
-seen_slices = np.array([max(seen.stop - seen.start for seen, _ in tiles(296, int(d))) for d in depths])
+seen_slices = np.array([max(seen.stop - seen.start for seen, _ in tiles(296, int(d), 48)) for d in depths])
 half = organseg.unet(dtype="mixed_bfloat16")
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3), layout="constrained")
 for name, model in {"float32": unet, "bfloat16": half}.items():
@@ -549,7 +551,7 @@ for slices in (120, 160, 296):
 # %%
 fine = organseg.make_phantom(3002, shape=(144, 112, 80), spacing=(2, 2, 3))
 working = organseg.to_working(fine, run.grid)
-probabilities = organseg.predict_probabilities(network, organseg.normalise(working.image))
+probabilities = organseg.predict_probabilities(network, organseg.to_scan(working).image)
 print("file", fine.image.shape, "working grid", working.image.shape, "probabilities", probabilities.shape)
 
 # %% [markdown]
@@ -699,7 +701,7 @@ for kind in ("float32", "float16", "bfloat16"):
 # softmax, which makes the probabilities, stays in float32 too.
 
 # %%
-from organseg.inference import in_precision
+from organseg.networks import in_precision
 
 half_network = in_precision(network, "mixed_bfloat16")
 print("bytes per voxel:", bytes_per_voxel(network), "and", bytes_per_voxel(half_network))

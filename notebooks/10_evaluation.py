@@ -68,7 +68,7 @@ print(f"{len(used)} phantoms used in the training, {len(used & {case.name for ca
 # for `float32`, the same precision on every machine, so that your results will be ours but for a voxel here and there.
 
 # %%
-predictions = [organseg.predict(run.network, case, run.grid, precision="float32") for case in cases]
+predictions = [organseg.predict(run, case, precision="float32") for case in cases]
 assert all(prediction.shape == case.label.shape for prediction, case in zip(predictions, cases))
 
 # %% [markdown]
@@ -589,8 +589,8 @@ organseg.render(cases[number], predictions[number])
 # %% [markdown]
 # The paper's conclusion {cite}`roth2018` names this failure: nothing in the network knows that an organ is one thing,
 # so "isolated regions" occur. (The surfaces are found by *marching cubes* {cite}`lorensen1987`, which looks at every
-# cube between eight voxels and cuts it where the mask ends. They are smoothed afterwards; small pieces are left as they
-# are.)
+# cube between eight voxels and cuts it where the mask ends. The mask of each piece is smoothed beforehand, and cut so that
+# the piece keeps its volume; so small pieces can still be seen.)
 #
 # ### A rule, and its price
 #
@@ -693,7 +693,7 @@ np.testing.assert_allclose(scan.affine, half_affine)
 
 # %%
 working = organseg.to_working(scan, run.grid)
-probabilities = organseg.predict_probabilities(run.network, organseg.normalise(working.image))
+probabilities = organseg.predict_probabilities(run.network, organseg.to_scan(working).image)
 coarse = probabilities.argmax(axis=-1)
 print(scan.image.shape, "->", probabilities.shape)
 

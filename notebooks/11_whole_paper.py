@@ -79,11 +79,9 @@ profile = organseg.PROFILES[organseg.choose_profile()]  # or organseg.PROFILES["
 # much of the body.
 
 # %%
-from organseg.training import shorter
-
 as_printed = data is None and profile.name == "fast"  # as in these pages
 if as_printed:
-    profile = shorter(profile, steps=180, spacing=8.0, crop_size=24, validate_every=30)
+    profile = profile.replace(steps=180, spacing=8.0, crop_size=24, validate_every=30)
 
 # %% [markdown]
 # What does each profile change in the paper's recipe {cite}`roth2018`? The library knows; we ask for every setting in
@@ -290,7 +288,7 @@ print(counts)
 from matplotlib.colors import ListedColormap
 
 sampler = organseg.CropSampler(
-    [case for case in sample if case.name in set(of_training.name)], profile.crop_size, 3, profile.organ_share, profile.augment, grid.paper_voxels
+    [organseg.to_scan(case) for case in sample if case.name in set(of_training.name)], profile.crop_size, 3, profile.organ_share, profile.augment, grid.paper_voxels
 )
 images, labels, annotated = sampler.batch(3)
 colours = ListedColormap([organ.colour for organ in organseg.ORGANS])
@@ -334,7 +332,7 @@ for name, speed in speeds.items():
 assert all(0.2 < speeds[name] / peak < 0.5 for name, peak in peaks.items())
 
 # %% [markdown]
-# The profile `paper` computes in float32. With `shorter("paper", precision="auto")` a T4 takes float16: a fraction of
+# The profile `paper` computes in float32. With `organseg.PROFILES["paper"].replace(precision="auto")` a T4 takes float16: a fraction of
 # the hours by this arithmetic, and no other change than half precision and its loss scaling
 # ([chapter 8](08_training.ipynb)). Between the third line and the last there is a factor of hundreds, so measure before
 # you begin (`organseg preflight`, from chapter 8). Where the drawing of crops is slower than the GPU, the GPU waits.
@@ -417,16 +415,15 @@ if as_printed:
 # grid ([chapter 9](09_inference.ipynb)). There it is scored, where the truth was drawn.
 
 # %%
-from organseg.inference import in_precision
-from organseg.profiles import training_precision
+from organseg.backend import resolve_precision
 
-precision = training_precision("auto")  # float16 on a GPU, float32 elsewhere
-network = in_precision(run.network, precision)
+precision = resolve_precision("auto", training=True)  # float16 on a GPU, float32 elsewhere
+run = run.in_precision(precision)
 
 
 def segment(file):
     case = file.load()
-    return case, organseg.predict(network, case, run.grid, precision=precision)
+    return case, organseg.predict(run, case, precision=precision)
 
 
 # %%

@@ -495,7 +495,7 @@ whole = probabilities_of(long_image).argmax(axis=-1)
 # %%
 def first_pass(mm):
     working = organseg.to_working(long_case, organseg.WorkingGrid((mm, mm, mm)))
-    return working, probabilities_of(organseg.normalise(working.image)).argmax(axis=-1)
+    return working, probabilities_of(organseg.to_scan(working).image).argmax(axis=-1)
 
 
 working, coarse_labels = first_pass(6.0)

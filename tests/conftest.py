@@ -51,7 +51,9 @@ def _open_figures():
 def shared():
     """The folder ../shared: real scans, and the list of the paper's facts."""
     if not SHARED.is_dir():
-        pytest.skip("needs ../shared (real scans and the list of the paper's facts, in a folder beside this one)")
+        pytest.skip(
+            "needs ../shared (a folder of real scans beside this one: ask the maintainers; the rest does without)"
+        )
     return SHARED
 
 

@@ -1,13 +1,13 @@
 """The ledger of the paper's facts: book/ledger.md, made from book/ledger.toml and from what is on record.
 
-`ledger.py make`          runs what is not on record yet, then writes the page (`make ledger`)
-`ledger.py page`          writes the page from what is on record
-`ledger.py check REPORT`  compares a run of the tests with the record (the last step of `make test`'s first run)
+    python tools/ledger.py make             run what is not on record yet, then write the page (`make ledger`)
+    python tools/ledger.py page             write the page from what is on record
+    python tools/ledger.py compare REPORT   compare a run of the tests with the record (after `make test`'s first run)
 
-On record are: the outcomes of the ledger's tests (tests/ledger.json), which planted errors were caught
+On record are the outcomes of the ledger's tests (tests/ledger.json), which planted errors were caught
 (tests/mutants.json, by tests/mutants.py) and the measurements (benchmarks/measured.json, by
-benchmarks/figures_check.py). A test's outcome needs no mark of the code it was found with, because every `make test`
-finds it anew and compares; a planted error carries one of its own (`mutants.fingerprint`).
+benchmarks/figures_check.py). A planted error carries a mark of the code it was tried with; a test's outcome needs none,
+because every `make test` finds it anew and compares.
 """
 
 import json
@@ -67,7 +67,7 @@ class Record:
 
     Attributes
     ----------
-    tests : dict, a test ("tests/test_x.py::test_y") to its outcome: passed, failed or skipped
+    tests : dict, a test ("tests/core/test_x.py::test_y") to its outcome: passed, failed or skipped
     caught : dict, a planted error's name to True (its test failed), False (it did not) or None (not tried as it is)
     measured : dict, a line of figures_check.py to its value, whether it passed, and when and on what it was measured
     """
@@ -77,85 +77,55 @@ class Record:
     measured: dict
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that must be so for a row to hold: True, False, or None where nothing is on record."""
-
-    what: str
-    outcome: bool | None
-
-
 def facts():
-    return [Fact(**table) for table in tomllib.loads((ROOT / "book" / "ledger.toml").read_text())["fact"]]
+    text = (ROOT / "book" / "ledger.toml").read_text(encoding="utf-8")
+    return [Fact(**table) for table in tomllib.loads(text)["fact"]]
 
 
-def mutant(behaviour):
-    """The planted error of this name."""
-    return next(m for m in mutants.MUTANTS if m.behaviour == behaviour)
-
-
-def test_of(behaviour):
+def test_of(error):
     """The test that a planted error must turn red."""
-    return f"tests/{mutant(behaviour).test}"
+    return f"tests/{mutants.MUTANTS[error].test}"
+
+
+def stored(file):
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def record():
     outcomes = mutants.stored()
-    named = {behaviour for fact in facts() for behaviour in fact.breaks}
-    return Record(
-        json.loads(OUTCOMES.read_text()) if OUTCOMES.is_file() else {},
-        {behaviour: mutants.caught(mutant(behaviour), test_of(behaviour), outcomes) for behaviour in named},
-        measured(json.loads(MEASURED.read_text()) if MEASURED.is_file() else {}),
-    )
-
-
-def measured(store):
-    """Every line of every measurement, with the day and the machine of its measurement."""
-    return {
-        what: line | {"date": entry["date"], "machine": entry["machine"]}
-        for entry in store.values()
+    named = {error for fact in facts() for error in fact.breaks}
+    caught = {error: mutants.caught(mutants.MUTANTS[error], test_of(error), outcomes) for error in named}
+    measured = {
+        what: line | {"taken": f"{entry['date']}, {entry['machine']}"}
+        for entry in stored(MEASURED).values()
         for what, line in entry["lines"].items()
     }
+    return Record(stored(OUTCOMES), caught, measured)
 
 
-def checks(fact, known):
-    """All that must be so for a row to hold."""
-    found = []
-    for behaviour in fact.breaks:
-        outcome = known.tests.get(test_of(behaviour))
-        found.append(Check(test_of(behaviour), None if outcome in (None, "skipped") else outcome == "passed"))
-        found.append(Check(behaviour, known.caught.get(behaviour)))
-    for what in fact.needs:
-        found.append(Check(what, known.measured[what]["passed"] if what in known.measured else None))
-    return found
+def evidence(fact, known):
+    """Of all that must be so for a row to hold: True, False, or None where nothing is on record."""
+    tests = [known.tests.get(test_of(error)) for error in fact.breaks]
+    passed = {"passed": True, "failed": False}
+    found = [passed.get(outcome) for outcome in tests] + [known.caught.get(error) for error in fact.breaks]
+    return found + [known.measured[what]["passed"] if what in known.measured else None for what in fact.needs]
 
 
 def status(fact, known):
     """What a row may say of itself, one of `BADGES`."""
+    found = evidence(fact, known)
     if fact.told:
         return "told"
-    outcomes = [check.outcome for check in checks(fact, known)]
-    if False in outcomes:
+    if False in found:
         return "fails"
-    if not outcomes and fact.cannot:
+    if not found and fact.cannot:
         return "not reproduced"
-    if None in outcomes or not outcomes:
+    if None in found or not found:
         return "not checked"
     return "holds in part" if fact.cannot else "holds"
 
 
 # The page
-
-
-def page(rows, known):
-    """The text of book/ledger.md."""
-    counts = {name: sum(status(fact, known) == name for fact in rows) for name in BADGES}
-    told = ", ".join(f"{badge(name)} {count}" for name, count in counts.items() if count)
-    overview = "\n".join(
-        f"| [{fact.id}](#fact-{fact.id}) | {fact.name} | {badge(status(fact, known))} | {short_chapters(fact)} |"
-        for fact in rows
-    )
-    return "\n".join([HEAD.format(rows=len(rows), told=told), overview, "", *[section(fact, known) for fact in rows]])
 
 
 HEAD = """<!-- Made by `make ledger` from book/ledger.toml: change that file, not this one. -->
@@ -185,6 +155,17 @@ def badge(name):
     return f"{{bdg-{BADGES[name]}}}`{name}`"
 
 
+def page(rows, known):
+    """The text of book/ledger.md."""
+    found = [status(fact, known) for fact in rows]
+    told = ", ".join(f"{badge(name)} {found.count(name)}" for name in BADGES if name in found)
+    parts = [HEAD.format(rows=len(rows), told=told)]
+    for fact, name in zip(rows, found, strict=True):
+        numbers = ", ".join(f"[{short_name(chapter)}]({address(chapter)})" for chapter in fact.chapters)
+        parts.append(f"| [{fact.id}](#fact-{fact.id}) | {fact.name} | {badge(name)} | {numbers} |")
+    return "\n".join([*parts, "", *(section(fact, known) for fact in rows)])
+
+
 def section(fact, known):
     """The part of the page about one fact."""
     lines = [f"(fact-{fact.id})=", f"## {fact.id}. {fact.name}", "", badge(status(fact, known)), ""]
@@ -203,22 +184,23 @@ def section(fact, known):
             lines.append(f"- **{title}**: {text}")
     if fact.breaks:
         lines.append("- **Broken on purpose**, and the test that notices:")
-        lines += [f"  - {behaviour}: {noticed(behaviour, known)}" for behaviour in fact.breaks]
+        lines += [f"  - {error}: {noticed(error, known)}" for error in fact.breaks]
     return "\n".join([*lines, ""])
 
 
-def noticed(behaviour, known):
+def noticed(error, known):
     """Whether a planted error was caught, and by which test; and what else is on record of this test."""
-    test = test_of(behaviour)
-    name, outcome = test.removeprefix("tests/"), known.tests.get(test, "not on record")
-    words = {True: "caught by", False: "**not caught** by", None: "not tried yet with"}[known.caught.get(behaviour)]
-    return f"{words} `{name}`" + ("" if outcome == "passed" else f" (without the error: {outcome})")
+    test = test_of(error)
+    outcome = known.tests.get(test, "not on record")
+    words = {True: "caught by", False: "**not caught** by", None: "not tried yet with"}[known.caught.get(error)]
+    without = "" if outcome == "passed" else f" (without the error: {outcome})"
+    return f"{words} `{test.removeprefix('tests/')}`{without}"
 
 
 def printed_line(entry):
     """The line of a chapter's outputs that an entry of `prints` ("06_unet: all ") names by its beginning, or None."""
     chapter, _, beginning = entry.partition(": ")
-    for cell in json.loads(chapter_file(chapter).read_text())["cells"]:
+    for cell in json.loads(file_of(chapter).read_text(encoding="utf-8"))["cells"]:
         for output in cell.get("outputs", []):
             text = "".join(output.get("text", "") or output.get("data", {}).get("text/plain", ""))
             for line in text.splitlines():
@@ -230,18 +212,15 @@ def printed_line(entry):
 def quoted(entry):
     name, line = entry.partition(": ")[0], printed_line(entry)
     if line is None:
-        sys.exit(
-            f"book/ledger.toml: found no output that begins as {entry!r}; name another line, or run `make notebooks`"
-        )
-    return f"chapter [{short_name(name)}]({chapter_address(name)}): `{line}`"
+        sys.exit(f"ledger.toml: found no output that begins as {entry!r}; name another line, or run `make notebooks`")
+    return f"chapter [{short_name(name)}]({address(name)}): `{line}`"
 
 
 def filled(fact, known):
     """The text on measurements with the values on record, and when they were measured on what."""
     lines = [known.measured.get(what) for what in [*fact.needs, *fact.shows]]
-    text = fact.measured.format(*map(value, lines))
-    taken = sorted({f"{line['date']}, {line['machine']}" for line in lines if line})
-    return f"{text} ({'; '.join(taken)})" if taken else text
+    taken = sorted({line["taken"] for line in lines if line})
+    return fact.measured.format(*map(value, lines)) + (f" ({'; '.join(taken)})" if taken else "")
 
 
 def value(line):
@@ -251,18 +230,10 @@ def value(line):
     return line["value"] if line["passed"] else f"{line['value']} (**beyond the mark**)"
 
 
-def chapter_file(name):
+def file_of(name):
     """The file of a chapter, or of another page of the book."""
     notebook = ROOT / "notebooks" / f"{name}.ipynb"
     return notebook if notebook.is_file() else ROOT / "book" / f"{name}.md"
-
-
-def chapter_title(name):
-    """A chapter's heading, with its number."""
-    file = chapter_file(name)
-    text = "".join(json.loads(file.read_text())["cells"][0]["source"]) if file.suffix == ".ipynb" else file.read_text()
-    title = re.search(r"^# (.*)$", text, flags=re.MULTILINE).group(1)
-    return f"{short_name(name)}: {title}" if file.suffix == ".md" else title
 
 
 def short_name(name):
@@ -270,18 +241,20 @@ def short_name(name):
     return str(int(name[:2])) if name[:2].isdigit() else name.replace("_", " ")
 
 
-def chapter_address(name):
-    file = chapter_file(name)
+def address(name):
+    file = file_of(name)
     return f"../notebooks/{file.name}" if file.suffix == ".ipynb" else file.name
 
 
 def chapter_link(name):
-    return f"[{chapter_title(name)}]({chapter_address(name)})"
-
-
-def short_chapters(fact):
-    """Only the chapters' numbers, for the table."""
-    return ", ".join(f"[{short_name(name)}]({chapter_address(name)})" for name in fact.chapters)
+    """A chapter's heading, or another page's name and heading, which lead there."""
+    file = file_of(name)
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".ipynb":
+        text = "".join(json.loads(text)["cells"][0]["source"])
+    heading = re.search(r"^# (.*)$", text, flags=re.MULTILINE).group(1)
+    title = heading if file.suffix == ".ipynb" else f"{short_name(name)}: {heading}"
+    return f"[{title}]({address(name)})"
 
 
 def library_link(name):
@@ -306,22 +279,20 @@ def reported(report):
 
 def tests_of(rows):
     """All tests that the rows name."""
-    return sorted({test_of(behaviour) for fact in rows for behaviour in fact.breaks})
+    return sorted({test_of(error) for fact in rows for error in fact.breaks})
 
 
 def run_what_is_new(rows):
     """Run the tests that are not on record as passed, and plant the errors that are not on record as caught."""
-    known = record()
-    new = [test for test in tests_of(rows) if known.tests.get(test) != "passed"]
-    outcomes = {test: outcome for test, outcome in known.tests.items() if test in tests_of(rows)}
-    if new:
+    known, tests = record(), tests_of(rows)
+    outcomes = {test: known.tests[test] for test in tests if test in known.tests}
+    if new := [test for test in tests if outcomes.get(test) != "passed"]:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "tests.xml"
             subprocess.run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *new], cwd=ROOT)
             outcomes |= {test: outcome for test, outcome in reported(report).items() if test in new}
-    OUTCOMES.write_text(json.dumps(outcomes, indent=1, sort_keys=True) + "\n")
-    untried = [behaviour for fact in rows for behaviour in fact.breaks if known.caught[behaviour] is not True]
-    if untried:
+    OUTCOMES.write_text(json.dumps(outcomes, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if untried := [error for fact in rows for error in fact.breaks if known.caught[error] is not True]:
         subprocess.run([sys.executable, "tests/mutants.py", "--tests", "--new", *untried], cwd=ROOT)
 
 
@@ -329,16 +300,16 @@ def differences(rows, known, run):
     """One line for every test of the ledger whose outcome in this run is not the one on record."""
     found = []
     for test in tests_of(rows):
-        now, stored = run.get(test, "not run"), known.tests.get(test, "not on record")
-        if now != stored and not (now == "skipped" and stored == "passed"):  # it needs what is not there, as ../shared
-            found.append(f"{test}: found {now} in this run; expected {stored}, as on record; run `make ledger`")
+        now, before = run.get(test, "not run"), known.tests.get(test, "not on record")
+        if now != before and (now, before) != ("skipped", "passed"):  # it needs what is not there, as ../shared
+            found.append(f"{test}: found {now} in this run; expected {before}, as on record; run `make ledger`")
     return found
 
 
 def main():
     command, *rest = sys.argv[1:] or ["page"]
     rows = facts()
-    if command == "check":
+    if command == "compare":
         if found := differences(rows, record(), reported(rest[0])):
             sys.exit("\n".join(found))
         print(f"The ledger's {len(tests_of(rows))} tests are as on record.")
@@ -346,9 +317,9 @@ def main():
     if command == "make":
         run_what_is_new(rows)
     elif command != "page":
-        sys.exit(f"found {command!r}; expected make, page or check")
+        sys.exit(f"found {command!r}; expected make, page or compare")
     known = record()
-    PAGE.write_text(page(rows, known))
+    PAGE.write_text(page(rows, known), encoding="utf-8")
     for fact in rows:
         print(f"{fact.id:>4}  {status(fact, known):15}{fact.name}")
 

@@ -1,11 +1,12 @@
 """From the text that people write (`notebooks/NN_name.py`) to the notebook with its outputs (`NN_name.ipynb`).
 
-    python tools/notebooks.py run [NAMES]      make and run the notebooks that changed, or these
-    python tools/notebooks.py student FOLDER   write the notebooks without solutions
+    python tools/notebooks.py run [NAMES]      make and run the notebooks whose code changed, or these
+    python tools/notebooks.py student FOLDER   write the notebooks without solutions, and run them
     python tools/notebooks.py site FOLDER      write what the book is built from, without solutions
-    python tools/notebooks.py address URL      set the repository's address: Colab buttons and first cells
+    python tools/notebooks.py address URL REF  set the repository's address, and its branch (main) or tag:
+                                               what Colab buttons open and first cells install
 
-What a chapter's head says of minutes, memory and downloads, and the first code cell, are written here, into both files.
+The minutes, memory and download in a chapter's head and its first code cell are written here, into both files.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import os
 import re
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -48,18 +48,36 @@ def chapters():
     return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
 
 
+def made(path):
+    """The notebook with outputs that was made from a chapter's text."""
+    return nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+
+
 def address():
     """The repository's address from _config.yml; empty until an instructor sets it."""
-    return yaml.safe_load(CONFIG.read_text())["repository"]["url"] or ""
+    return yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]["url"] or ""
+
+
+def source():
+    """What first cells install: the repository at the branch or tag that Colab buttons open, where there is one."""
+    repository = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]
+    return f"git+{repository['url']}@{repository['branch']}" if repository["url"] else ""
 
 
 def setup_cell():
     """The first code cell of every notebook: it fetches organseg from the repository, where it is not installed."""
-    return SETUP.format(source=f"git+{address()}" if address() else "").strip()
+    return SETUP.format(source=source()).strip()
 
 
 def has_tag(cell, tag):
     return tag in cell.metadata.get("tags", [])
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+# From the text to a notebook without outputs
 
 
 def read_text(path):
@@ -70,17 +88,14 @@ def read_text(path):
         if has_tag(cell, "setup"):
             cell.source = setup_cell()
         _show_as(cell)
-    notebook.metadata = {
-        "kernelspec": notebook.metadata.get("kernelspec", {}),
-        "language_info": {"name": "python"},
-    }
+    notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
     return notebook
 
 
 def _show_as(cell):
     """What a cell's tags mean for the book (Jupyter Book), JupyterLab and Colab."""
     meta = cell.metadata
-    if "alt" in meta:  # the book reads the text for those who do not see a picture from here
+    if "alt" in meta:  # where the book looks for the text for those who do not see a picture
         meta["mystnb"] = {"image": {"alt": meta.pop("alt")}}
     if has_tag(cell, "setup"):
         meta["tags"].append("hide-input")
@@ -91,100 +106,53 @@ def _show_as(cell):
         cell.source = f"# @title Solution: click to see it\n{cell.source}"
 
 
-def same_cells(text, notebook):
-    """True where two notebooks have the same cells: kind, source, and how they are shown."""
-
-    def cells(one):
-        return [(c.cell_type, _without_measures(c), {k: v for k, v in c.metadata.items() if v}) for c in one.cells]
-
-    return cells(text) == cells(notebook)
-
-
-def _without_measures(cell):
-    return re.sub(rf"^{re.escape(MEASURED)}.*$", MEASURED, cell.source, flags=re.MULTILINE)
+def write_text(path, text):
+    """Write a chapter's text, with its first cell filled in."""
+    start = re.search(r'^# %% tags=\["setup"\]\n', text, flags=re.MULTILINE)
+    if start is None:
+        sys.exit(f'{path.name}: found no code cell that begins with # %% tags=["setup"]; add one after the head')
+    end = text.index("\n# %%", start.end() - 1)
+    path.write_text(f"{text[: start.end()]}{setup_cell()}\n{text[end:]}", encoding="utf-8")
 
 
-def code(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def is_run(notebook):
-    """True where all cells of a notebook have been run and the run was measured."""
-    return all(cell.execution_count for cell in code(notebook)) and "organseg" in notebook.metadata
-
-
-def is_current(path):
-    """True where the notebook has the cells of the text, all run and their measures in the head."""
-    made = path.with_suffix(".ipynb")
-    if not made.exists():
-        return False
-    notebook = nbformat.read(made, as_version=4)
-    return (
-        same_cells(read_text(path), notebook)
-        and is_run(notebook)
-        and measured_line(notebook.metadata["organseg"]) in path.read_text()
-    )
+# Outputs, and what a run took
 
 
 def measured_line(measures):
     """What the head of a chapter says, from the stored measures."""
     minutes = max(0.5, round(measures["seconds"] / 30) / 2)
     memory = max(0.5, round(measures["memory_gb"] * 2) / 2)
-    download = (
-        f"{measures['download_mb']:.0f} MB to download" if measures["download_mb"] >= 1 else "nothing to download"
-    )
-    time_ = "half a minute" if minutes == 0.5 else "one minute" if minutes == 1 else f"{minutes:g} minutes"
-    where = "on two CPU cores (not measured on a GPU)"
-    return f"{MEASURED} about {time_} {where}, {memory:g} GB of memory, {download}."
-
-
-class Watch:
-    """Memory of this process's children and what comes over the network, while a notebook runs."""
-
-    def __enter__(self):
-        self.peak, self.stopped = 0, threading.Event()
-        self.began, self.received = time.monotonic(), _received()
-        self.thread = threading.Thread(target=self._look, daemon=True)
-        self.thread.start()
-        return self
-
-    def _look(self):
-        while not self.stopped.wait(0.2):
-            total = 0
-            for child in psutil.Process().children(recursive=True):
-                try:
-                    total += child.memory_info().rss
-                except psutil.Error:
-                    continue
-            self.peak = max(self.peak, total)
-
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.thread.join()
-        self.measures = {
-            "seconds": round(time.monotonic() - self.began, 1),
-            "memory_gb": round(self.peak / 1e9, 2),
-            "download_mb": round(max(_received() - self.received, 0) / 1e6, 1),
-        }
+    megabytes = measures["download_mb"]
+    download = f"{megabytes:.0f} MB to download" if megabytes >= 1 else "nothing to download"
+    spent = {0.5: "half a minute", 1: "one minute"}.get(minutes, f"{minutes:g} minutes")
+    return f"{MEASURED} about {spent} on two CPU cores (not measured on a GPU), {memory:g} GB of memory, {download}."
 
 
 def _received():
+    """Bytes that came over the network since the machine started."""
     counters = psutil.net_io_counters(pernic=True)
     return sum(count.bytes_recv for name, count in counters.items() if name != "lo")
 
 
-def execute(notebook, folder=NOTEBOOKS):
+def execute(notebook):
     """Run all cells in place and return what the run took."""
     from nbclient import NotebookClient
 
+    from organseg.command.preflight import PeakMemory
+
     os.environ["ORGANSEG_PROFILE"] = "fast"
     os.environ.pop("MPLBACKEND", None)  # a notebook draws inline
-    place = {"metadata": {"path": folder}}
+    place = {"metadata": {"path": NOTEBOOKS}}
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=place)
-    with Watch() as watch:
+    began, received = time.monotonic(), _received()
+    with PeakMemory(children=True) as memory:
         client.execute()
     _forget_the_kernel(notebook)
-    return watch.measures
+    return {
+        "seconds": round(time.monotonic() - began, 1),
+        "memory_gb": round(memory.bytes / 1e9, 2),
+        "download_mb": round(max(_received() - received, 0) / 1e6, 1),
+    }
 
 
 def _forget_the_kernel(notebook):
@@ -207,18 +175,18 @@ def run(path, into=None):
     if into:
         into.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, into / path.with_suffix(".ipynb").name)
-        return measures
-    store(path, notebook, measures)
+    else:
+        store(path, notebook, measures)
     return measures
 
 
 def keep_outputs(path):
     """Bring new words into a notebook whose code has not changed, without running it; False where it has to run."""
-    made = path.with_suffix(".ipynb")
-    if not made.exists():
+    if not path.with_suffix(".ipynb").exists():
         return False
-    notebook, old = read_text(path), nbformat.read(made, as_version=4)
-    if not is_run(old) or [cell.source for cell in code(notebook)] != [cell.source for cell in code(old)]:
+    notebook, old = read_text(path), made(path)
+    was_run = all(cell.execution_count for cell in code(old)) and "organseg" in old.metadata
+    if not was_run or [cell.source for cell in code(notebook)] != [cell.source for cell in code(old)]:
         return False
     for new, ran in zip(code(notebook), code(old), strict=True):
         new.outputs, new.execution_count = ran.outputs, ran.execution_count
@@ -229,31 +197,24 @@ def keep_outputs(path):
 
 def store(path, notebook, measures):
     """Write a notebook that has run beside its text, and what the run took into the head of both."""
-    line = measured_line(measures)
+    line, pattern = measured_line(measures), rf"{re.escape(MEASURED)}.*"
     heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
     if len(heads) != 1 or MEASURED not in heads[0].source:
         sys.exit(f"{path.name}: found {len(heads)} cells tagged head; expected one with a line {MEASURED}")
-    pattern = rf"{re.escape(MEASURED)}.*"
     heads[0].source = re.sub(pattern, line, heads[0].source)
     notebook.metadata["organseg"] = measures
-    write_text(path, re.sub(pattern, line, path.read_text()))
+    write_text(path, re.sub(pattern, line, path.read_text(encoding="utf-8")))
     nbformat.write(notebook, path.with_suffix(".ipynb"))
 
 
-def write_text(path, text):
-    """Write a chapter's text, with its first cell filled in."""
-    start = re.search(r'^# %% tags=\["setup"\]\n', text, flags=re.MULTILINE)
-    if start is None:
-        sys.exit(f'{path.name}: found no code cell that begins with # %% tags=["setup"]; add one after the head')
-    end = text.index("\n# %%", start.end() - 1)
-    path.write_text(f"{text[: start.end()]}{setup_cell()}\n{text[end:]}")
+# For students and instructors
 
 
 def student(folder):
     """Write the notebooks without solutions, with the outputs of the other cells."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in chapters():
-        notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+        notebook = made(path)
         notebook.cells = [cell for cell in notebook.cells if not has_tag(cell, "solution")]
         nbformat.write(notebook, folder / path.with_suffix(".ipynb").name)
     return sorted(folder.glob("*.ipynb"))
@@ -261,53 +222,55 @@ def student(folder):
 
 def site(folder):
     """Write what the book is built from, without solutions and without the pages for instructors, which have them."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "_static", folder / "_static")
-    shutil.copy(CONFIG, folder)
-    student(folder / "notebooks")
-    contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     dropped = [part for part in contents["parts"] if part["caption"] == INSTRUCTORS]
     names = [Path(page["file"]).name for part in dropped for page in part["chapters"]]
     contents["parts"] = [part for part in contents["parts"] if part not in dropped]
-    (folder / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False))
-    for name in names:
-        (folder / "book" / f"{name}.md").unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    left_out = shutil.ignore_patterns("__pycache__", *(f"{name}.md" for name in names))
+    shutil.copytree(ROOT / "book", folder / "book", ignore=left_out)
+    shutil.copytree(ROOT / "_static", folder / "_static")
+    shutil.copy(CONFIG, folder)
+    student(folder / "notebooks")
+    (folder / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
     link = re.compile(rf"\[([^\]]*)\]\((?:\.\./book/)?(?:{'|'.join(names)})\.md\)")
     for page in [*folder.glob("book/*.md"), *folder.glob("notebooks/*.ipynb")]:
-        page.write_text(link.sub(r"\1", page.read_text()))
+        page.write_text(link.sub(r"\1", page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def set_address(url):
-    """Write the repository's address into _config.yml and every first cell; switch the Colab buttons on or off."""
-    text = CONFIG.read_text()
+def set_address(url, ref="main"):
+    """Write the repository's address and its branch or tag into _config.yml and every first cell.
+
+    An address switches the Colab buttons on, an empty one off.
+    """
+    text = CONFIG.read_text(encoding="utf-8")
     text = re.sub(r'(?m)^(  url: )".*"', rf'\g<1>"{url}"', text, count=1)
+    text = re.sub(r"(?m)^(  branch: ).*", rf"\g<1>{ref}", text, count=1)
     text = re.sub(r'(?m)^(  colab_url: )".*"', rf'\g<1>"{"https://colab.research.google.com" if url else ""}"', text)
     text = re.sub(r"(?m)^(  use_repository_button: ).*", rf"\g<1>{str(bool(url)).lower()}", text)
-    CONFIG.write_text(text)
+    CONFIG.write_text(text, encoding="utf-8")
     for path in chapters():
-        write_text(path, path.read_text())
-        made = path.with_suffix(".ipynb")
-        if made.exists():
-            notebook = nbformat.read(made, as_version=4)
+        write_text(path, path.read_text(encoding="utf-8"))
+        if path.with_suffix(".ipynb").exists():
+            notebook = made(path)
             for cell in notebook.cells:
                 if has_tag(cell, "setup"):
                     cell.source = setup_cell()
-            nbformat.write(notebook, made)
+            nbformat.write(notebook, path.with_suffix(".ipynb"))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("run", help="make and run the notebooks that changed, or those named")
+    command = commands.add_parser("run", help="make and run the notebooks whose code changed, or those named")
     command.add_argument("names", nargs="*", help="the first figures of a chapter, e.g. 02")
     command.add_argument("--into", type=Path, help="run all, and write them here instead: a trial on this machine")
-    command = commands.add_parser("student", help="write the notebooks without solutions")
-    command.add_argument("folder", type=Path)
-    command = commands.add_parser("site", help="write what the book is built from, without solutions")
-    command.add_argument("folder", type=Path)
-    command = commands.add_parser("address", help="set the repository's address")
+    for name, words in (("student", "write the notebooks without solutions, and run them"),
+                        ("site", "write what the book is built from, without solutions")):  # fmt: skip
+        commands.add_parser(name, help=words).add_argument("folder", type=Path)
+    command = commands.add_parser("address", help="set the repository's address: Colab buttons and first cells")
     command.add_argument("url", help="e.g. https://github.com/me/organseg; empty: none")
+    command.add_argument("ref", nargs="?", default="main", help="the branch (main) or a tag, e.g. v0.1.0")
     arguments = parser.parse_args()
     if arguments.command == "student":
         for path in student(arguments.folder):
@@ -316,17 +279,13 @@ def main():
     elif arguments.command == "site":
         site(arguments.folder)
     elif arguments.command == "address":
-        set_address(arguments.url.rstrip("/"))
+        set_address(arguments.url.rstrip("/"), arguments.ref)
     else:
         for path in chapters():
-            if arguments.names and not path.name.startswith(tuple(arguments.names)):
+            if not path.name.startswith(tuple(arguments.names or [""])):
                 continue
-            asked = arguments.names or arguments.into  # run these whether they changed or not
-            if not asked and is_current(path):
-                print(f"{path.stem}: up to date")
-                continue
-            if not asked and keep_outputs(path):
-                print(f"{path.stem}: new words, the same code: outputs kept")
+            if not (arguments.names or arguments.into) and keep_outputs(path):
+                print(f"{path.stem}: the same code, outputs kept")
                 continue
             measures = run(path, arguments.into)
             print(f"{path.stem}: {measures['seconds']} s, {measures['memory_gb']} GB", flush=True)

@@ -16,7 +16,7 @@ CHAPTER = ROOT / "build" / "book" / "_build" / "html" / "notebooks" / "00_welcom
 
 def prediction():
     run, case = load_run("pretrained"), make_phantom(3003, (128, 128, 128))
-    save_overlay(case, predict(run.network, case, run.grid), IMAGES / "prediction.png")
+    save_overlay(case, predict(run, case), IMAGES / "prediction.png")
 
 
 def chapter():

@@ -49,8 +49,9 @@ Arrow keys move. S: speaker's notes. F: full screen. O: all slides of a deck. Al
 
 ```{{toctree}}
 :hidden:
+:glob:
 
-{names}
+[0-9]*
 ```
 """
 BIBLIOGRAPHY = parse_file(ROOT / "book" / "references.bib").entries
@@ -170,28 +171,22 @@ def _fits(text, most):
 
 def deck(chapter, folder):
     """A chapter's slides as text that Sphinx turns into a deck; its pictures are written into the folder."""
-    course = f"From pixels to organs. {chapter.minutes} minutes, exercises {chapter.exercise_minutes} minutes."
-    slides = [
-        f"# {chapter.title}\n\n{chapter.promise}\n\n{course}\n\n",
-        slide("Objectives", _cited(chapter.objectives)),
-    ]
+    minutes = f"{chapter.minutes} minutes, exercises {chapter.exercise_minutes} minutes."
+    slides = [f"# {chapter.title}\n\n{chapter.promise}\n\nFrom pixels to organs. {minutes}\n\n"]
+    slides.append(slide("Objectives", _cited(chapter.objectives)))
     for section in sections(chapter):
         if section.heading == "Exercises":
-            items = [f"- {e.number} {'★' * e.stars} {e.title}" for e in chapter.exercises]
-            slides.append(slide("Exercises", "\n".join(items), _cited("\n\n".join(e.text for e in chapter.exercises))))
-        if (
-            section.heading in ("Exercises", "References") or not section.parts
-        ):  # nothing between a heading and the next
-            continue
-        if section.heading == "Summary":
+            items = "\n".join(f"- {exercise}" for exercise in chapter.exercises)
+            slides.append(slide("Exercises", items, _cited("\n\n".join(e.text for e in chapter.exercises))))
+        elif section.heading == "Summary":
             kind = "dense" if len(section.parts[0]) > 850 else "list"
             slides.append(slide("Summary", f"::::{{container}} {kind}\n{section.parts[0]}\n::::"))
-            continue
-        drawn = [(place, shown) for place, part in enumerate(section.parts) if (shown := picture(part))]
-        for place, shown in drawn:
-            slides.append(figure_slide(folder, f"{chapter.name}-{len(slides)}", section, place, shown))
-        if not drawn and not section.heading.startswith("Exercise "):
-            slides.append(text_slide(section))
+        elif section.parts and section.heading != "References":  # without parts: a heading, and at once the next one
+            drawn = [(place, shown) for place, part in enumerate(section.parts) if (shown := picture(part))]
+            for place, shown in drawn:
+                slides.append(figure_slide(folder, f"{chapter.name}-{len(slides)}", section, place, shown))
+            if not drawn and not section.heading.startswith("Exercise "):
+                slides.append(text_slide(section))
     return "".join(slides)
 
 
@@ -203,12 +198,12 @@ def main():
     source, html = arguments.folder / "source", arguments.folder / "html"
     (source / "style").mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).with_suffix(".css"), source / "style")
-    (source / "conf.py").write_text(CONFIG)
-    made = [c for c in read_chapters().values() if not arguments.names or c.name.startswith(tuple(arguments.names))]
-    for chapter in made:
-        (source / f"{chapter.name}.md").write_text(deck(chapter, source))
+    made = [one for one in read_chapters().values() if one.name.startswith(tuple(arguments.names or [""]))]
     links = "\n".join(f"- [{chapter.title}]({chapter.name}.md)" for chapter in made)
-    (source / "index.md").write_text(INDEX.format(links=links, names="\n".join(chapter.name for chapter in made)))
+    texts = {f"{chapter.name}.md": deck(chapter, source) for chapter in made}
+    texts |= {"conf.py": CONFIG, "index.md": INDEX.format(links=links)}
+    for name, text in texts.items():
+        (source / name).write_text(text, encoding="utf-8")
     sys.exit(sphinx(["-b", "revealjs", "-W", "--keep-going", "-q", "-E", str(source), str(html)]))
 
 

@@ -1,60 +1,61 @@
 """The pages for instructors, made from the chapters' heads, exercises and checks: `make pages`.
 
-    python tools/teaching.py
+    python tools/teaching.py [FOLDER]   write them into book/, or into FOLDER
 
-book/objectives.md      what each chapter teaches, what it needs to be known, and the minutes and memory it takes
-book/schedule.md        one day and six weeks: book/schedule.toml says which chapters, the minutes are added up here
-book/misconceptions.md  the stored wrong answers to each exercise, what each shows, and the hint that its check gives
+objectives.md      what each chapter teaches and presupposes, and the minutes and memory that it takes
+schedule.md        one day and six weeks: book/schedule.toml says which chapters, the minutes are added up here
+misconceptions.md  the stored wrong answers to each exercise, what each shows, and the hint that its check gives
 """
 
-import ast
+import inspect
 import re
 import sys
 import tomllib
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
-import nbformat
-
-from notebooks import NOTEBOOKS, ROOT, chapters, has_tag
+from notebooks import ROOT, chapters, has_tag, made
 
 sys.path.append(str(ROOT / "tests" / "course"))  # the stored wrong answers are with the tests, which try them
+PAGES = "objectives.md", "schedule.md", "misconceptions.md"
 PLAN = ROOT / "book" / "schedule.toml"
 LONGEST_DAY = 7 * 60  # minutes, breaks included and lunch not
 LONGEST_STRETCH = 105  # minutes without a break
 LONGEST_WEEK = 150, 90  # minutes in class and of exercises
 IN_CLASS = re.compile(r"\*\*In class:\*\* (\d+) minutes, exercises (\d+) minutes")
-MADE = "<!-- Made by `make pages`: change the chapters' heads or {source} instead. -->\n\n"
+EXERCISE = re.compile(r"^### Exercise (\S+) (★+) ([^\n]*)\n\n(.*?)(?=\n##|\Z)", flags=re.MULTILINE | re.DOTALL)
+MADE = "<!-- Made by `make pages` (tools/teaching.py says from what): changes made here are lost. -->\n\n"
 
 
-@dataclass
-class Exercise:
+class Exercise(NamedTuple):
     number: str
-    stars: int
+    stars: str
     title: str
     text: str
     solution: str
+
+    def __str__(self):
+        return " ".join(self[:3])
 
 
 class Chapter:
     """What a notebook says about itself."""
 
     def __init__(self, path):
-        notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+        notebook = made(path)
         self.name, self.number, self.cells = path.stem, int(path.stem[:2]), notebook.cells
         self.measures = notebook.metadata["organseg"]
-        title, _, self.promise = self.cells[0].source.partition("\n")
-        self.title, self.promise = title.removeprefix("# "), " ".join(self.promise.split())
+        title, _, promise = self.cells[0].source.partition("\n")
+        self.title, self.promise = title.removeprefix("# "), " ".join(promise.split())
         head = next(cell.source for cell in self.cells if has_tag(cell, "head"))
         minutes = IN_CLASS.search(head)
         if not minutes:
-            sys.exit(
-                f"{path.name}: its head says no minutes; add a line '**In class:** 60 minutes, exercises 40 minutes'"
-            )
+            sys.exit(f"{path.name}: found no minutes in its head; add '**In class:** 60 minutes, exercises 40 minutes'")
         self.minutes, self.exercise_minutes = map(int, minutes.groups())
         self.head = _from_book(head)
+        self.link = f"[{self.title}](../notebooks/{self.name}.ipynb)"
 
     @property
     def objectives(self):
@@ -65,51 +66,40 @@ class Chapter:
 
     @cached_property
     def sections(self):
-        """The words and pieces of code of each section of the story: how long it takes is estimated from them."""
+        """The words and pieces of code in each section of the story: how long it takes is estimated from them."""
         found, now = {}, None
         for cell in self.cells:
-            for part in re.split(r"(?m)^(?=## )", cell.source) if cell.cell_type == "markdown" else [cell.source]:
-                heading = re.match(r"## (.*)", part) if cell.cell_type == "markdown" else None
+            prose = cell.cell_type == "markdown"
+            for part in re.split(r"(?m)^(?=## )", cell.source) if prose else [cell.source]:
+                heading = re.match(r"## (.*)", part) if prose else None
                 now = heading.group(1) if heading else now
-                if now:
-                    found[now] = found.get(now, 0) + len(part.split())
-        return {name: words for name, words in found.items() if name not in ("Objectives", "Exercises", "References")}
+                found[now] = found.get(now, 0) + len(part.split())
+        return {name: n for name, n in found.items() if name not in (None, "Objectives", "Exercises", "References")}
 
     @cached_property
     def exercises(self):
-        solutions = iter([cell for cell in self.cells if has_tag(cell, "solution")])
-        words = "\n".join(cell.source for cell in self.cells if cell.cell_type == "markdown")
-        parts = re.findall(
-            r"^### Exercise (\S+) (★+) ([^\n]*)\n\n(.*?)(?=\n##|\Z)", words, flags=re.MULTILINE | re.DOTALL
-        )
+        solutions = (cell.source.split("\n", 1)[1] for cell in self.cells if has_tag(cell, "solution"))
+        prose = "\n".join(cell.source for cell in self.cells if cell.cell_type == "markdown")
         return [
-            Exercise(number, len(stars), title, _from_book(text), next(solutions).source.split("\n", 1)[1])
-            for number, stars, title, text in parts
+            Exercise(number, stars, title, _from_book(text), next(solutions))
+            for number, stars, title, text in EXERCISE.findall(prose)
         ]
 
     def taught(self, names):
-        """Minutes for these sections: their share of the chapter's words, to five minutes."""
-        names = list(self.sections) if names == "all" else names
-        for name in names:
-            if name not in self.sections:
-                sys.exit(
-                    f"{PLAN.name}: chapter {self.number} has no section {name!r}; it has {', '.join(self.sections)}"
-                )
-        share = sum(self.sections[name] for name in names) / sum(self.sections.values())
-        return _to_five(self.minutes * share)
+        """Minutes for these sections: their share of the chapter's words, to the nearest five."""
+        return self._share(self.minutes, self.sections, self.sections if names == "all" else names, "section")
 
     def practised(self, numbers):
         """Minutes for these exercises: their share of the chapter's stars."""
-        stars = {exercise.number: exercise.stars for exercise in self.exercises}
-        for number in numbers:
-            if number not in stars:
-                sys.exit(f"{PLAN.name}: chapter {self.number} has no exercise {number}; it has {', '.join(stars)}")
-        share = sum(stars[number] for number in numbers) / sum(stars.values())
-        return _to_five(self.exercise_minutes * share) if numbers else 0
+        stars = {exercise.number: len(exercise.stars) for exercise in self.exercises}
+        return self._share(self.exercise_minutes, stars, numbers, "exercise") if numbers else 0
 
-    @property
-    def link(self):
-        return f"[{self.title}](../notebooks/{self.name}.ipynb)"
+    def _share(self, minutes, weights, names, kind):
+        for name in names:
+            if name not in weights:
+                known = ", ".join(weights)
+                sys.exit(f"{PLAN.name}: found {kind} {name!r} of chapter {self.number}; expected one of: {known}")
+        return max(5, 5 * round(minutes * sum(weights[name] for name in names) / sum(weights.values()) / 5))
 
 
 def _from_book(text):
@@ -117,35 +107,11 @@ def _from_book(text):
     return re.sub(r"\]\((?!\w+:|#)(\.\./book/)?", lambda m: "](" if m.group(1) else "](../notebooks/", text)
 
 
-def _to_five(minutes):
-    return max(5, 5 * round(minutes / 5))
-
-
 def read_chapters():
     return {chapter.number: chapter for chapter in map(Chapter, chapters())}
 
 
 # Objectives
-
-
-def objectives(course):
-    rows, parts = [], []
-    for one in course.values():
-        seconds, memory = one.measures["seconds"], one.measures["memory_gb"]
-        download = f"{one.measures['download_mb']:.0f} MB"
-        cells = (one.link, f"{one.minutes} min", f"{one.exercise_minutes} min", f"{seconds:.0f} s", f"{memory:.1f} GB")
-        rows.append(f"| {' | '.join((*cells, download))} |")
-        exercises = "\n".join(f"- {e.number} {'★' * e.stars} {e.title}" for e in one.exercises)
-        parts += [f"## {one.title}", one.promise, f"Afterwards students can:\n\n{one.objectives}"]
-        parts += [one.paragraph("**You need**"), one.paragraph("**In class:**"), one.paragraph("**Measured:**")]
-        parts += [f"Exercises:\n\n{exercises}"]
-    return OBJECTIVES.format(
-        rows="\n".join(rows),
-        teaching=_hours(sum(one.minutes for one in course.values())),
-        exercises=_hours(sum(one.exercise_minutes for one in course.values())),
-        running=round(sum(one.measures["seconds"] for one in course.values()) / 60),
-        memory=max(one.measures["memory_gb"] for one in course.values()),
-    ) + "\n\n".join(parts)
 
 
 OBJECTIVES = """\
@@ -162,10 +128,63 @@ The minutes in class and for exercises are our estimate: {teaching} of teaching 
 What running takes was measured on two CPU cores, without a GPU: all notebooks together need {running} minutes, and none
 more than {memory:.1f} GB of memory.
 
+{chapters}
 """
 
 
+def objectives(course):
+    rows, parts = [], []
+    for one in course.values():
+        rows.append(
+            f"| {one.link} | {one.minutes} min | {one.exercise_minutes} min | {one.measures['seconds']:.0f} s "
+            f"| {one.measures['memory_gb']:.1f} GB | {one.measures['download_mb']:.0f} MB |"
+        )
+        parts += [f"## {one.title}", one.promise, f"Afterwards students can:\n\n{one.objectives}"]
+        parts += [one.paragraph(start) for start in ("**You need**", "**In class:**", "**Measured:**")]
+        parts.append("\n".join(["Exercises:\n", *(f"- {exercise}" for exercise in one.exercises)]))
+    return OBJECTIVES.format(
+        rows="\n".join(rows),
+        teaching=_hours(sum(one.minutes for one in course.values())),
+        exercises=_hours(sum(one.exercise_minutes for one in course.values())),
+        running=round(sum(one.measures["seconds"] for one in course.values()) / 60),
+        memory=max(one.measures["memory_gb"] for one in course.values()),
+        chapters="\n\n".join(parts),
+    )
+
+
 # Schedule
+
+
+SCHEDULE = """\
+# Schedules
+
+Two ways through the course. The minutes come from the chapters' heads, where they are our estimate; those of a section
+are its share of the chapter's words, and those of an exercise its share of the chapter's stars, all to the nearest
+five; the notebooks run while you talk. `book/schedule.toml` says which chapters and sections come when: change it, and
+`make pages` does the sums again and says where a day or a week has become too long.
+
+## One day
+
+For a class that knows Python and NumPy. In each chapter the sections named here are shown; students run the whole
+notebook ({longest:.0f} seconds at most, as measured on two CPU cores) and have the rest to read. The network of
+chapters 9 and 10 comes with the library, so nobody waits for a long training.
+
+| time | chapter | sections | exercises |
+|---|---|---|---|
+{day}
+
+{left_out}Before the day: students install the course, or open one chapter on Colab ([how](instructors.md)), and
+run chapter 0 to its end. The first cell that uses Keras takes a few seconds more than the others.
+
+## Six weeks
+
+One meeting a week. To the minutes in class add ten for a break between the chapters, and from the second week on
+fifteen to begin with: ask which hints the checks gave, and talk about the [wrong answers](misconceptions.md) behind
+them. The exercises are homework. What a week's homework asks for besides them is for those who want more; allow half an
+hour for a text, and an evening for a data set or a GPU.
+
+{weeks}
+"""
 
 
 def _hours(minutes):
@@ -192,14 +211,16 @@ def check_plan(plan, course):
 
 
 def day(plan, course):
-    """The day's rows (from, to, chapter or pause, sections, exercises), or one line where it is too long."""
-    now = start = sum(int(n) * unit for n, unit in zip(plan["starts"].split(":"), (60, 1), strict=True))
+    """The day's rows (time, chapter or pause, sections, exercises), or one line where it is too long."""
+    hour, minute = map(int, plan["starts"].split(":"))
+    now = start = 60 * hour + minute
     rows, lunch, stretch = [], 0, 0
     for part in plan["parts"]:
         if "chapter" in part:
             chapter = course[part["chapter"]]
             taught, practised = chapter.taught(part["sections"]), chapter.practised(part["exercises"])
-            minutes, words = taught + practised, [chapter.link, f"{taught} min: {_sections(part)}"]
+            sections = "the whole chapter" if part["sections"] == "all" else "; ".join(part["sections"])
+            minutes, words = taught + practised, [chapter.link, f"{taught} min: {sections}"]
             words.append(f"{practised} min: {', '.join(part['exercises'])}" if practised else "")
         else:
             minutes, words = part["minutes"], [part.get("pause") or part["talk"], "", ""]
@@ -207,90 +228,39 @@ def day(plan, course):
         lunch += minutes if part.get("pause") == "Lunch" else 0
         if stretch > LONGEST_STRETCH:
             sys.exit(f"{PLAN.name}: {stretch} minutes without a break up to {words[0]}; at most {LONGEST_STRETCH}")
-        rows.append((_clock(now), _clock(now + minutes), *words))
+        rows.append(f"| {_clock(now)}–{_clock(now + minutes)} | {' | '.join(words)} |")
         now += minutes
-    if now - start - lunch > LONGEST_DAY:
-        sys.exit(
-            f"{PLAN.name}: the day takes {_hours(now - start - lunch)} without lunch; at most {_hours(LONGEST_DAY)}"
-        )
+    if (spent := now - start - lunch) > LONGEST_DAY:
+        sys.exit(f"{PLAN.name}: the day takes {_hours(spent)} without lunch; at most {_hours(LONGEST_DAY)}")
     return rows
 
 
-def _sections(part):
-    return "the whole chapter" if part["sections"] == "all" else "; ".join(part["sections"])
+def week(number, plan, course):
+    """The text on a week, or one line where it is too long."""
+    chapters = [course[chapter] for chapter in plan["chapters"]]
+    taught, practised = sum(one.minutes for one in chapters), sum(one.exercise_minutes for one in chapters)
+    for minutes, most in zip((taught, practised), LONGEST_WEEK, strict=True):
+        if minutes > most:
+            sys.exit(f"{PLAN.name}: week {number} has {minutes} minutes of one kind; at most {most}")
+    lines = [f"- {one.link}: {one.minutes} min, exercises {one.exercise_minutes} min" for one in chapters]
+    numbers = ", ".join(exercise.number for one in chapters for exercise in one.exercises)
+    homework = f"Homework: exercises {numbers} ({_hours(practised)}). {plan['homework']}"
+    parts = f"### Week {number}: {plan['title']}", "\n".join(lines), f"In class {_hours(taught)}. {homework}"
+    return "\n\n".join(parts)
 
 
 def schedule(course, plan):
     check_plan(plan, course)
-    rows = "\n".join(f"| {a}–{b} | {' | '.join(words)} |" for a, b, *words in day(plan["day"], course))
     left_out = [f"- {course[one['chapter']].link}: {one['instead']}" for one in plan["day"].get("left_out", [])]
-    weeks = []
-    for number, week in enumerate(plan["weeks"], start=1):
-        taught, practised = (sum(getattr(course[c], what) for c in week["chapters"]) for what in MINUTES)
-        for minutes, most in zip((taught, practised), LONGEST_WEEK, strict=True):
-            if minutes > most:
-                sys.exit(f"{PLAN.name}: week {number} has {minutes} minutes of one kind; at most {most}")
-        lines = [
-            f"- {course[c].link}: {course[c].minutes} min, exercises {course[c].exercise_minutes} min"
-            for c in week["chapters"]
-        ]
-        numbers = ", ".join(e.number for c in week["chapters"] for e in course[c].exercises)
-        weeks += [f"### Week {number}: {week['title']}", "\n".join(lines)]
-        weeks += [f"In class {_hours(taught)}. Homework: exercises {numbers} ({_hours(practised)}). {week['homework']}"]
-    one_day = "\n\n".join([rows, *(["Left out:\n\n" + "\n".join(left_out)] if left_out else [])])
-    longest = max(chapter.measures["seconds"] for chapter in course.values())
-    return SCHEDULE.format(day=one_day, longest=longest, weeks="\n\n".join(weeks))
-
-
-MINUTES = ("minutes", "exercise_minutes")
-SCHEDULE = """\
-# Schedules
-
-Two ways through the course. The minutes come from the chapters' heads, where they are our estimate; those of a section
-are its share of the chapter's words, and those of an exercise its share of the chapter's stars, all rounded to five
-minutes; the notebooks run while you talk. Which chapters and sections come when is written in `book/schedule.toml`:
-change it, and `make pages` adds up anew and says where a day or a week has become too long.
-
-## One day
-
-For a class that knows Python and NumPy. In each chapter the sections named here are shown; students run the whole
-notebook ({longest:.0f} seconds at most, as measured on two CPU cores) and have the rest to read. The network of
-chapters 9 and 10 comes with the library, so nobody waits for a long training.
-
-| time | chapter | sections | exercises |
-|---|---|---|---|
-{day}
-
-Before the day: students install the course, or open one chapter on Colab ([how](instructors.md)), and
-run chapter 0 to its end. The first cell that uses Keras takes a few seconds more than the others.
-
-## Six weeks
-
-One meeting a week. To the minutes in class add ten for a break between the chapters, and from the second week on
-fifteen to begin with: ask which hints the checks gave, and talk about the [wrong answers](misconceptions.md) behind
-them. The exercises are homework. What a week's homework asks for besides them is for those who want more; allow half an
-hour for a text, and an evening for a data set or a GPU.
-
-{weeks}
-"""
+    return SCHEDULE.format(
+        day="\n".join(day(plan["day"], course)),
+        left_out="\n".join(["Left out:\n", *left_out, "\n"]) if left_out else "",
+        longest=max(chapter.measures["seconds"] for chapter in course.values()),
+        weeks="\n\n".join(week(number, one, course) for number, one in enumerate(plan["weeks"], start=1)),
+    )
 
 
 # Misconceptions
-
-
-def misconceptions(course):
-    parts = [MISCONCEPTIONS]
-    for one in course.values():
-        stored = import_module(f"wrong_answers.chapter_{one.number}")
-        parts += [f"## {one.title}", f"Exercises of the chapter {one.link}."]
-        for exercise in one.exercises:
-            wrong = [entry for entry in stored.WRONG if entry[0] == exercise.number]
-            parts += [f"### {exercise.number} {'★' * exercise.stars} {exercise.title}", exercise.text]
-            parts.append("\n".join(_item(*entry) for entry in wrong))
-            code = _code(stored, [entry[1].__name__ for entry in wrong if callable(entry[1])])
-            parts += [_folded("These answers in code", code)] if code else []
-            parts.append(_folded("Solution", exercise.solution))
-    return "\n\n".join(parts) + "\n"
 
 
 MISCONCEPTIONS = """\
@@ -301,41 +271,45 @@ with which the check answers it. The hints below are what the checks say; the te
 wrong answers' code are behind a click."""
 
 
+def misconceptions(course):
+    parts = [MISCONCEPTIONS]
+    for one in course.values():
+        stored = import_module(f"wrong_answers.chapter_{one.number}")
+        parts += [f"## {one.title}", f"Exercises of the chapter {one.link}."]
+        for exercise in one.exercises:
+            wrong = [entry for entry in stored.WRONG if entry[0] == exercise.number]
+            parts += [f"### {exercise}", exercise.text, "\n".join(_item(*entry) for entry in wrong)]
+            code = sources([entry[1] for entry in wrong if callable(entry[1])])
+            parts += [_folded("These answers in code", code)] if code else []
+            parts.append(_folded("Solution", exercise.solution))
+    return "\n\n".join(parts) + "\n"
+
+
 def _item(number, answer, _, *shows):
-    from organseg.course import said_of
+    """A wrong answer: what it shows, its name or value, and the hint that the check gives."""
+    from organseg.course import verdict
 
-    import_module(f"organseg.course.chapter_{number.split('.')[0]}")
-    name = getattr(answer, "__name__", None)
-    words = " ".join(answer.__doc__.split()) if name and answer.__doc__ else "".join(shows)
+    words = " ".join(answer.__doc__.split()) if callable(answer) and answer.__doc__ else "".join(shows)
+    value = answer.round(2).tolist() if hasattr(answer, "tolist") else answer
+    name = answer.__name__ if callable(answer) else repr(value)
     if not words:
-        sys.exit(f"tests/course/wrong_answers: {name or answer!r} of {number} says nothing of its author's thinking; "
-                 "add a docstring, or a fourth entry to a value")  # fmt: skip
-    hint = re.sub(r"([*<$|])(?![^`]*`[^`]*(?:`[^`]*`)*$)", r"\\\1", said_of(number, answer).removeprefix("not yet. "))
-    return f"- {words} (`{name or _value(answer)}`)\n\n  *Hint:* {hint}"
+        sys.exit(f"wrong_answers: found no words for {name} of {number}; add a docstring, or a fourth entry")
+    hint = re.sub(r"([*<$|])(?![^`]*`[^`]*(?:`[^`]*`)*$)", r"\\\1", verdict(number, answer).removeprefix("not yet. "))
+    return f"- {words} (`{name}`)\n\n  *Hint:* {hint}"
 
 
-def _value(answer):
-    return repr(answer.round(2).tolist() if hasattr(answer, "tolist") else answer)
-
-
-def _code(module, names):
-    """The source of these functions and of what they use of their file, without docstrings."""
-    source = Path(module.__file__).read_text()
-    lines, functions = (
-        source.splitlines(),
-        {f.name: f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)},
-    )
-    blocks = {}
-    while names:
-        name, *names = names
-        if name not in functions or name in blocks:
+def sources(functions):
+    """The source of these functions and of those of their file that they call, without docstrings."""
+    found, waiting = {}, list(functions)
+    while waiting:
+        function = waiting.pop(0)
+        if function in found:
             continue
-        function, first = functions[name], functions[name].body[0]
-        cut = range(first.lineno, first.end_lineno + 1) if ast.get_docstring(function) else ()
-        kept = [lines[n - 1] for n in range(function.lineno, function.end_lineno + 1) if n not in cut]
-        blocks[name] = "\n".join(line.split("  # noqa")[0] for line in kept)
-        names += [n.id for n in ast.walk(function) if isinstance(n, ast.Name)]
-    return "\n\n\n".join(blocks.values())
+        source = re.sub(r'\n    """.*?"""', "", inspect.getsource(function), count=1, flags=re.DOTALL)
+        found[function] = re.sub(r"  # noqa.*", "", source).strip()
+        called = [function.__globals__.get(name) for name in function.__code__.co_names]
+        waiting += [f for f in called if inspect.isfunction(f) and f.__module__ == function.__module__]
+    return "\n\n\n".join(found.values())
 
 
 def _folded(title, code):
@@ -344,22 +318,16 @@ def _folded(title, code):
 
 
 def pages():
-    """The pages' texts, by file."""
-    course = read_chapters()
-    plan = tomllib.loads(PLAN.read_text())
-    made = {
-        "objectives.md": MADE.format(source="`tools/teaching.py`") + objectives(course) + "\n",
-        "schedule.md": MADE.format(source="`book/schedule.toml`") + schedule(course, plan),
-        "misconceptions.md": MADE.format(source="`tests/course/wrong_answers`") + misconceptions(course),
-    }
-    return {ROOT / "book" / name: text for name, text in made.items()}
+    """The pages' texts, by name."""
+    course, plan = read_chapters(), tomllib.loads(PLAN.read_text(encoding="utf-8"))
+    made = (objectives(course), schedule(course, plan), misconceptions(course))
+    return {name: MADE + text for name, text in zip(PAGES, made, strict=True)}
 
 
-def main():
-    for path, text in pages().items():
-        path.write_text(text)
-        print(f"{path.relative_to(NOTEBOOKS.parent)}: written")
+def write(folder):
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(Path(sys.argv[1]) if sys.argv[1:] else ROOT / "book")

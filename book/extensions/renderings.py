@@ -9,7 +9,8 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from organseg.show.mesh import PLOTLY, rendering_html
+from organseg.show.mesh import PLOTLY
+from organseg.show.picture import fill_page
 
 SCRIPTS = (("plotly", "package_data/plotly.min.js"), ("organseg.show", "mesh.js"))
 
@@ -24,7 +25,7 @@ def place_renderings(app, docname, source):
             data = output.get("data", {})
             if PLOTLY in data:
                 still = "".join(data["image/png"]).strip()
-                output["data"] = {"text/html": rendering_html(data[PLOTLY], still, words)}
+                output["data"] = {"text/html": fill_page("mesh.html", data[PLOTLY], still, words)}
     source[0] = json.dumps(notebook)
 
 

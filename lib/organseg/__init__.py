@@ -1,18 +1,17 @@
 """organseg: from CNNs to the 3D U-Net of Roth et al. 2018 for multi-organ CT segmentation.
 
-The core, in the order in which a scan walks through it: `cases`, `folders`, `geometry`, `sampling`,
-`augmentation`, `networks`, `losses`, `training`, `runs`, `inference`, `postprocessing`, `metrics`,
-`tables`. The rooms around it: `phantom` (a synthetic abdomen), `show` (pictures), `command` (the
-command line), `course` (what the chapters need). The names below are the public ones.
+The core lies here, in the order in which a case walks through it: `cases`, `folders`, `geometry`,
+`scans`, `augmentation`, `sampling`, `networks`, `losses`, `training`, `runs`, `inference`,
+`postprocessing`, `metrics`, `tables`. Around it: `phantom` (a synthetic abdomen), `show`
+(pictures), `command` (the command line), `course` (what the chapters need). These are the public
+names.
 
-Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports no
-other.
+Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports none.
 """
 
 import os
 
-# TensorFlow's C++ log lines would become outputs of a notebook's first cell; this must be set
-# before it is imported.
+# TensorFlow's C++ log lines would be a notebook's first output; it reads this when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
@@ -20,36 +19,38 @@ from importlib import import_module  # noqa: E402
 
 __version__ = "0.1.0"
 
-# Names are imported when they are first used, so that reading a NIfTI file does not wait for a
-# deep-learning framework.
+# Names are imported when they are first used: reading a file does not wait for TensorFlow.
 _ROOMS = {
-    "cases": ("Case", "load_case", "save_image", "save_label"),
-    "folders": ("CaseFiles", "find_cases", "split", "write_dataset_json"),
-    "errors": ("OrgansegError", "OrgansegWarning"),
-    "geometry": ("WorkingGrid", "choose_grid", "half_resolution", "normalise", "to_file_grid", "to_working"),
-    "phantom": ("BODY_LEVELS", "make_phantom"),
-    "organs": ("BACKGROUND", "NUM_CLASSES", "ORGANS", "ORGAN_IDS", "ORGAN_NAMES", "Organ"),
-    "augmentation": ("Warp", "apply_warp", "draw_warp", "no_warp"),
-    "sampling": ("CropSampler",),
-    "networks": ("cnn", "fcn", "unet"),
-    "losses": ("dice_loss", "generalised_dice_loss", "volume_weights"),
-    "profiles": ("PROFILES", "Profile", "choose_profile"),
-    "runs": ("Run", "load_body_level_cnn", "load_run"),
-    "training": ("train",),
-    "command.preflight": ("Pace", "check_machine"),
-    "inference": ("predict", "predict_probabilities"),
-    "postprocessing": ("fill_holes", "keep_largest"),
-    "metrics": ("dice", "score_case", "surface_distances"),
-    "tables": ("organ_table",),
-    "show.slices": ("contact_sheet", "overlay_figure", "save_overlay", "slice_picture"),
-    "show.scroller": ("show_volume",),
-    "show.mesh": ("organ_meshes", "render"),
-    "show.sliders": ("explore",),
-    "show.diagrams": ("draw_network",),
-    "course.gallery": ("GalleryRun", "draw_gallery_run", "gallery_run"),
-    "course.costs": ("LayerCost", "crops_that_fit", "layer_costs", "training_bytes", "training_flops"),
-}  # fmt: skip
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+    "cases": "Case load_case save_image save_label",
+    "folders": "CaseFiles find_cases split write_dataset_json",
+    "errors": "OrgansegError OrgansegWarning",
+    "geometry": "WorkingGrid choose_grid half_resolution to_file_grid to_working",
+    "organs": "BACKGROUND NUM_CLASSES ORGANS ORGAN_IDS ORGAN_NAMES Organ",
+    "scans": "Scan normalise to_scan",
+    "augmentation": "Warp apply_warp draw_warp no_warp",
+    "sampling": "CropSampler",
+    "networks": "cnn fcn unet",
+    "losses": "dice_loss generalised_dice_loss volume_weights",
+    "profiles": "PROFILES Profile choose_profile",
+    "training": "train",
+    "runs": "Run load_run",
+    "inference": "predict predict_probabilities",
+    "postprocessing": "fill_holes keep_largest",
+    "metrics": "dice score_case surface_distances",
+    "tables": "organ_table",
+    "phantom": "BODY_LEVELS make_phantom",
+    "show.slices": "overlay_figure save_overlay slice_picture",
+    "show.scroller": "show_volume",
+    "show.mesh": "organ_meshes render",
+    "show.sliders": "explore",
+    "show.diagrams": "draw_network",
+    "show.curves": "draw_curves",
+    "command.preflight": "Pace measure_pace",
+    "course.gallery": "GalleryRun draw_gallery_run gallery_run",
+    "course.body_level": "load_body_level_cnn",
+    "course.costs": "LayerCost crops_that_fit layer_costs training_bytes training_flops",
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 __all__ = sorted(_ROOM_OF)
 
 

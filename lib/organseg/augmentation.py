@@ -1,10 +1,8 @@
-"""Augmentation (II.B): a smooth B-spline deformation, a rotation and a translation of a crop, in
-one resampling.
+"""Augmentation (II.B): a B-spline deformation, rotation and translation of a crop, in one reading.
 
 `draw_warp` draws the numbers and `apply_warp` carries them out, so that tests and pictures can fix
-them. A warp is computed for the crop's own voxels only: for each of them, where in the scan it is
-read. Image and label are then read once each, the image linearly and the label at the nearest
-voxel; outside the scan there is air and background, never a smeared edge.
+them. A warp says for each of the crop's voxels where in the scan it is read. Image and label are
+read once each; outside the scan there is air and background, never a smeared edge.
 
 Displacement of a cubic B-spline on control points c with spacing s (one row of points lies before
 the crop): d(x) = Σ_ijk c_ijk B(x/s - i + 1) B(y/s - j + 1) B(z/s - k + 1). B never exceeds 2/3 and
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 MAX_DISPLACEMENT = 4.0  # paper's voxels (about 3 mm), at the control points
 CONTROL_SPACING = 24.0  # paper's voxels
@@ -46,32 +45,26 @@ class Warp:
 def draw_warp(rng, shape, paper_voxels=(1.0, 1.0, 1.0)):
     """Draw a warp for a crop of this shape, uniformly within the paper's ranges.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    shape : crop size in voxels (x, y, z)
-    paper_voxels : the paper's voxel in voxels of the working grid (`WorkingGrid.paper_voxels`): the
-        same warp in mm
+    `paper_voxels` is the paper's voxel in voxels of the working grid (`WorkingGrid.paper_voxels`),
+    so that warps are the same in mm.
+
+    >>> draw_warp(np.random.default_rng(0), (64, 64, 64)).control_points.shape
+    (3, 6, 6, 6)
     """
     scale = np.asarray(paper_voxels, dtype=float)
     spacing = CONTROL_SPACING * scale
     counts = control_counts(shape, spacing)
-    control_points = rng.uniform(-MAX_DISPLACEMENT, MAX_DISPLACEMENT, (3, *counts)) * scale.reshape(
-        3, 1, 1, 1
-    )
+    control_points = rng.uniform(-MAX_DISPLACEMENT, MAX_DISPLACEMENT, (3, *counts))
+    control_points *= scale.reshape(3, 1, 1, 1)
     angles = rng.uniform(-MAX_ROTATION, MAX_ROTATION, 3)
     translation = rng.uniform(-MAX_TRANSLATION, MAX_TRANSLATION, 3) * scale
     return Warp(control_points, tuple(spacing), tuple(angles), tuple(translation))
 
 
 def no_warp(shape, control_spacing=(CONTROL_SPACING,) * 3):
-    """The warp that changes nothing, to the bit."""
-    return Warp(
-        np.zeros((3, *control_counts(shape, control_spacing))),
-        tuple(control_spacing),
-        (0.0,) * 3,
-        (0.0,) * 3,
-    )
+    """The warp that changes nothing, to the bit; see `apply_warp` for an example."""
+    zeros = np.zeros((3, *control_counts(shape, control_spacing)))
+    return Warp(zeros, tuple(control_spacing), (0.0,) * 3, (0.0,) * 3)
 
 
 def apply_warp(warp, image, label, corner, shape, voxel_size=(1.0, 1.0, 1.0), outside=0.0):
@@ -79,40 +72,38 @@ def apply_warp(warp, image, label, corner, shape, voxel_size=(1.0, 1.0, 1.0), ou
 
     Parameters
     ----------
-    image : float32 array (x, y, z)
-    label : uint8 array of the same shape, or None
+    image, label : float32 and uint8 array (x, y, z); the label may be None
     corner : index of the crop's first voxel before the warp; may lie outside the scan
     shape : crop size in voxels
-    voxel_size : mm per voxel along x, y, z; only ratios matter: a rotation keeps lengths in mm, not
-        in voxels
-    outside : what the image is outside the scan (0 is air after `geometry.normalise`)
+    voxel_size : mm per voxel along x, y, z; a rotation keeps lengths in mm, not in voxels
+    outside : what the image is outside the scan (0 is air after `scans.normalise`)
 
     Returns
     -------
     image crop (float32) and label crop (uint8 or None), both of the given shape
+
+    >>> image = np.arange(27.0, dtype=np.float32).reshape(3, 3, 3)
+    >>> crop, _ = apply_warp(no_warp((2, 2, 2)), image, None, corner=(2, 0, 0), shape=(2, 2, 2))
+    >>> crop.tolist()  # half of it lies outside the scan
+    [[[18.0, 19.0], [21.0, 22.0]], [[0.0, 0.0], [0.0, 0.0]]]
     """
-    coordinates = warp_coordinates(warp, corner, shape, voxel_size)
-    crop = ndimage.map_coordinates(
-        image, coordinates, np.float32, order=1, mode="grid-constant", cval=outside
-    )
+    places = warp_coordinates(warp, corner, shape, voxel_size)
+    beyond = {"mode": "grid-constant", "cval": outside}
+    crop = ndimage.map_coordinates(image, places, np.float32, order=1, **beyond)
     if label is None:
         return crop, None
     # The labels at the nearest voxel: a mean of two organs' ids would be a third organ.
-    return crop, ndimage.map_coordinates(
-        label, coordinates, label.dtype, order=0, mode="grid-constant", cval=0
-    )
+    beyond = {"mode": "grid-constant", "cval": 0}
+    return crop, ndimage.map_coordinates(label, places, label.dtype, order=0, **beyond)
 
 
 def warp_coordinates(warp, corner, shape, voxel_size=(1.0, 1.0, 1.0)):
-    """Where in the scan each voxel of the crop is read: (3, x, y, z), in voxels; see
-    `apply_warp`."""
-    grid = np.meshgrid(*[np.arange(n, dtype=float) for n in shape], indexing="ij", sparse=True)
-    coordinates = displacement(
-        warp.control_points, warp.control_spacing, [np.arange(n, dtype=float) for n in shape]
-    )
-    linear = rotation(warp.angles)
+    """Where in the scan each voxel of the crop is read: (3, x, y, z), in voxels."""
+    positions = [np.arange(n, dtype=float) for n in shape]
+    grid = np.meshgrid(*positions, indexing="ij", sparse=True)
+    coordinates = displacement(warp.control_points, warp.control_spacing, positions)
     size = np.asarray(voxel_size, dtype=float)
-    linear = linear * size / size[:, None]  # voxels -> mm, rotate, mm -> voxels
+    linear = rotation(warp.angles) * size / size[:, None]  # voxels -> mm, rotate, mm -> voxels
     centre = (np.asarray(shape) - 1) / 2
     # Rotating about the centre moves voxel x to centre + R(x - centre). Written as a change of x,
     # so that a warp of zeros adds exact zeros to exact indices and reads the very values of the
@@ -126,38 +117,22 @@ def warp_coordinates(warp, corner, shape, voxel_size=(1.0, 1.0, 1.0)):
 
 
 def displacement(control_points, control_spacing, positions):
-    """The displacement of the cubic B-spline at every place of a lattice.
+    """The displacement of the cubic B-spline at every place of a lattice: (3, x, y, z), in voxels.
 
-    Parameters
-    ----------
-    control_points : (3, i, j, k)
-    control_spacing : (3,) voxels
-    positions : three 1-D arrays, the lattice's places along x, y and z in voxels; control point 0
-        lies one spacing before 0
+    control_points : (3, i, j, k); point 0 lies one spacing before position 0
+    positions : three 1-D arrays, the lattice's places along x, y and z in voxels
 
-    Returns
-    -------
-    (3, len(x), len(y), len(z)). The spline is a product of three 1-D ones, so three small matrices
-    do it all.
+    The spline is a product of three 1-D ones, so three small matrices, applied one after the other,
+    do it all: 64³ places cost little more than one multiplication each.
     """
-    x, y, z = (
-        spline_basis(where / spacing, count)
-        for where, spacing, count in zip(
-            positions, control_spacing, control_points.shape[1:], strict=True
-        )
-    )
-    # Contract the longest axis first and one axis at a time: 64³ places cost little more than one
-    # multiplication each.
-    field = np.tensordot(control_points, z, axes=(3, 1))  # (3, i, j, z)
-    field = np.tensordot(y, field, axes=(1, 2))  # (y, 3, i, z)
-    return (
-        np.tensordot(x, field, axes=(1, 2)).transpose(2, 0, 1, 3).copy()
-    )  # (x, y, 3, z) -> (3, x, y, z)
+    counts = control_points.shape[1:]
+    places = (where / spacing for where, spacing in zip(positions, control_spacing, strict=True))
+    bases = map(spline_basis, places, counts)
+    return np.einsum("cijk,xi,yj,zk->cxyz", control_points, *bases, optimize=True)
 
 
 def spline_basis(places, count):
-    """Cubic B-spline weights (place, control point); places in units of the spacing, control point
-    i at i - 1."""
+    """Cubic B-spline weights (place, control point), in spacings; point i lies at i - 1."""
     distance = np.abs(np.asarray(places, dtype=float)[:, None] - (np.arange(count) - 1))
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = np.maximum(2 - distance, 0) ** 3 / 6
@@ -165,19 +140,10 @@ def spline_basis(places, count):
 
 
 def control_counts(shape, control_spacing):
-    """How many control points cover a crop: one before its first voxel, and two beyond the last
-    one's interval."""
+    """How many control points cover a crop: one before it, and two beyond its last interval."""
     return tuple(int((n - 1) // s) + 4 for n, s in zip(shape, control_spacing, strict=True))
 
 
 def rotation(angles):
     """The matrix that rotates about x, then y, then z by these angles in degrees."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(angles)):
-        a, b = [other for other in range(3) if other != axis]
-        turn = np.eye(3)
-        turn[a, a] = turn[b, b] = np.cos(angle)
-        turn[b, a] = np.sin(angle) if axis != 1 else -np.sin(angle)
-        turn[a, b] = -turn[b, a]
-        matrix = turn @ matrix
-    return matrix
+    return Rotation.from_euler("xyz", angles, degrees=True).as_matrix()

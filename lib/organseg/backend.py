@@ -1,34 +1,28 @@
-"""Keras, imported without the lines that TensorFlow writes to standard error while it starts.
+"""Keras, and what it computes on: is there a GPU, and which numbers does the hardware multiply?
 
-Those lines come from C++, before any setting silences them; in a notebook they would be the first
-cell's output. Every module that needs Keras takes it from here: `from organseg.backend import
-keras`.
+TensorFlow writes lines to standard error while it starts. They come from C++, before any setting
+silences them; in a notebook they would be the first cell's output. So every module that needs Keras
+takes it from here: `from organseg.backend import keras`.
 """
 
 import os
-import sys
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
 def _standard_error_aside():
-    """Keep what is written to file descriptor 2; show it only if the block fails."""
-    try:
-        sys.stderr.flush()
-        saved = os.dup(2)
-    except (OSError, AttributeError):  # no standard error to silence
-        yield
-        return
+    """Drop what is written to file descriptor 2 meanwhile; Python's errors are raised as ever."""
     with tempfile.TemporaryFile() as aside:
+        try:
+            saved = os.dup(2)
+        except OSError:  # no standard error to silence
+            yield
+            return
         os.dup2(aside.fileno(), 2)
         try:
             yield
-        except BaseException:
-            os.dup2(saved, 2)
-            aside.seek(0)
-            sys.stderr.write(aside.read().decode(errors="replace"))
-            raise
         finally:
             os.dup2(saved, 2)
             os.close(saved)
@@ -43,4 +37,40 @@ with _standard_error_aside():
 
         tensorflow.config.list_physical_devices()
 
-__all__ = ["keras"]
+
+def has_gpu():
+    """True where Keras' backend sees a GPU."""
+    if keras.backend.backend() == "tensorflow":
+        return bool(tensorflow.config.list_physical_devices("GPU"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def resolve_precision(precision, training=False):
+    """The Keras dtype policy for a precision; every 'auto' of the library means what this says.
+
+    Half precision where the hardware multiplies it: float16 on a GPU, bfloat16 on a CPU that has
+    it, else float32. A training on a CPU stays in float32, since TensorFlow's gradients in bfloat16
+    have been NaN there. Any other policy ('float32', 'mixed_float16', 'mixed_bfloat16') stays as it
+    is.
+
+    >>> resolve_precision("mixed_bfloat16")
+    'mixed_bfloat16'
+    """
+    if precision != "auto":
+        return precision
+    if has_gpu():
+        return "mixed_float16"
+    return "mixed_bfloat16" if _cpu_has_bfloat16() and not training else "float32"
+
+
+def _cpu_has_bfloat16():
+    """True where the CPU multiplies bfloat16 itself (AVX-512 BF16, AMX); elsewhere it is slower."""
+    about = Path("/proc/cpuinfo")  # Linux only
+    flags = about.read_text(encoding="utf-8") if about.is_file() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,5 +1,7 @@
 """The one kind of error and the one kind of warning that users meet."""
 
+import warnings
+
 
 class OrgansegError(ValueError):
     """Bad input, told in one line: what was found, what was expected, what to do.
@@ -10,3 +12,8 @@ class OrgansegError(ValueError):
 
 class OrgansegWarning(UserWarning):
     """Legal but unusual input: the work goes on, the user should look at the result."""
+
+
+def warn(line):
+    """Warn with one line, as from the place that called the function which found it."""
+    warnings.warn(line, OrgansegWarning, stacklevel=3)

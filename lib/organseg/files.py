@@ -1,9 +1,26 @@
-"""Files that appear whole or not at all."""
+"""Names of image files, and files that appear whole or not at all."""
 
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
+
+
+def case_name(image):
+    """The case that an image belongs to: its file's name without ending and channel suffix.
+
+    >>> case_name("imagesTr/liver_07_0000.nii.gz")
+    'liver_07'
+    """
+    return label_name(image).removesuffix("_0000")
+
+
+def label_name(label):
+    """The case that a label or a prediction belongs to: its file's name without ending."""
+    name = Path(label).name
+    return name.removesuffix(next((e for e in IMAGE_ENDINGS if name.endswith(e)), ""))
 
 
 @contextmanager
@@ -20,10 +37,9 @@ def whole_file(path):
     try:
         yield Path(aside)
         os.chmod(aside, 0o644)
-        with open(aside, "rb") as written:
-            os.fsync(
-                written.fileno()
-            )  # on the disk before it has its name, even if the power fails
+        # On the disk before it has its name, even if the power fails. Windows asks for "+" here.
+        with open(aside, "rb+") as written:
+            os.fsync(written.fileno())
         os.replace(aside, path)
     finally:
         Path(aside).unlink(missing_ok=True)

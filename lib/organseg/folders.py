@@ -1,25 +1,24 @@
-"""Data folders: where cases lie, which organs each was annotated for, and the split into training
-and test.
+"""Data folders: where cases lie, which organs each was annotated for, and the split into two.
 
 A data folder has the layout of nnU-Net and the Medical Segmentation Decathlon, so the same folder
 feeds nnU-Net or MONAI::
 
-    DATA/dataset.json                    names of the labels, and which organs each case has labels
-    for DATA/imagesTr/CASE_0000.nii.gz       images to train on (0000 is the channel: CT)
-    DATA/labelsTr/CASE.nii.gz            their labels DATA/imagesTs/CASE_0000.nii.gz       images
-    that are never trained on (optional), with labels in labelsTs or without
+    DATA/dataset.json                    names of the labels; which organs each case has labels for
+    DATA/imagesTr/CASE_0000.nii.gz       images to train on (0000 is the channel: CT)
+    DATA/labelsTr/CASE.nii.gz            their labels
+    DATA/imagesTs/CASE_0000.nii.gz       images that are never trained on (optional), with labels in
+                                         labelsTs or without
 """
 
 import json
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from organseg.cases import IMAGE_ENDINGS, case_name, load_case
-from organseg.errors import OrgansegError, OrgansegWarning
-from organseg.files import whole_file
+from organseg.cases import load_case
+from organseg.errors import OrgansegError, warn
+from organseg.files import IMAGE_ENDINGS, case_name, whole_file
 from organseg.organs import ORGAN_IDS, ORGANS
 
 
@@ -35,9 +34,8 @@ class CaseFiles:
 
     def load(self):
         """Read the case; see `load_case`."""
-        return replace(
-            load_case(self.image, self.label, self.annotated, self.name), patient=self.patient
-        )
+        case = load_case(self.image, self.label, self.annotated, self.name)
+        return replace(case, patient=self.patient)
 
 
 def image_file(folder, part, name):
@@ -51,120 +49,101 @@ def label_file(folder, part, name):
 
 
 def find_cases(folder, part="Tr"):
-    """The cases of a data folder, sorted by name.
+    """The cases of a data folder (`part` is 'Tr' or 'Ts'), sorted by name: a list of CaseFiles.
 
-    Parameters
-    ----------
-    folder : path of a folder with ``imagesTr`` and ``labelsTr`` (and ``imagesTs``, ``labelsTs``)
-    part : 'Tr' or 'Ts'
+    `label` is None where there is no label file, which is allowed in 'Ts' only.
 
-    Returns
-    -------
-    list of CaseFiles; `label` is None where there is no label file (allowed only in 'Ts')
+    >>> import tempfile, organseg
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> organseg.save_image(np.zeros((4, 4, 4)), np.eye(4), image_file(folder, "Tr", "a"))
+    >>> organseg.save_label(np.zeros((4, 4, 4)), np.eye(4), label_file(folder, "Tr", "a"))
+    >>> write_dataset_json(folder, "mine", {"a": [3, 4]})
+    >>> [(case.name, case.annotated) for case in find_cases(folder)]
+    [('a', (3, 4))]
     """
     folder = Path(folder)
-    if not (folder / f"images{part}").is_dir() and not _lists_cases(folder, part):
-        raise OrgansegError(
-            f"{folder}: found no folder images{part}; expected the nnU-Net layout; see 'organseg phantom'"
-        )
-    about = read_dataset_json(folder)
-    found = []
-    for image in sorted((folder / f"images{part}").glob("*")):
-        if image.name.startswith(".") or not image.name.endswith(("_0000.nii.gz", "_0000.nii")):
-            continue
-        name = case_name(image)
-        label = next(
-            (
-                p
-                for e in IMAGE_ENDINGS[:2]
-                if (p := folder / f"labels{part}" / f"{name}{e}").is_file()
-            ),
-            None,
-        )
-        if label is None and part == "Tr":
-            raise OrgansegError(
-                f"{image}: found no labelsTr/{name}.nii.gz; expected a label; or move it to imagesTs"
-            )
-        annotated = about.get("annotated_labels", {}).get(name, ORGAN_IDS)
-        if label is not None and name not in about.get("annotated_labels", (name,)):
-            message = f"{name}: not among annotated_labels in {folder}/dataset.json, so all seven organs count as annotated"
-            warnings.warn(message, OrgansegWarning, stacklevel=2)
-        if not isinstance(annotated, list | tuple) or any(
-            organ not in ORGAN_IDS for organ in annotated
-        ):
-            where = f"{folder}/dataset.json"
-            raise OrgansegError(
-                f"{where}: found annotated_labels {annotated!r} of {name}; expected a list of ids 1 to 7"
-            )
-        found.append(
-            CaseFiles(
-                name, image, label, tuple(annotated), str(about.get("patients", {}).get(name, name))
-            )
-        )
+    images = folder / f"images{part}"
+    there = images.is_dir() or (folder / "dataset.json").is_file()
+    about = read_dataset_json(folder) if there else {}
     listed = set(about.get("cases", {}).get(f"images{part}", ()))
-    if missing := sorted(listed - {case.name for case in found}):
-        raise OrgansegError(
-            f"{folder}: found {len(listed) - len(missing)} of the {len(listed)} cases that dataset.json lists for "
-            f"images{part} ({missing[0]} is missing); expected all; prepare the data again, which adds what is missing"
-        )
-    if listed and (strange := sorted({case.name for case in found} - listed)):
-        raise OrgansegError(
-            f"{folder}/images{part}: found {strange[0]}, which dataset.json does not list; expected only cases that "
-            "were prepared; take it out, or add it to the scans and prepare them again"
-        )
+    if not images.is_dir() and not listed:
+        found = f"{folder}: found no folder images{part}"
+        raise OrgansegError(f"{found}; expected the nnU-Net layout; see 'organseg phantom'")
+    names = [p.name for p in images.glob("*_0000.nii*") if not p.name.startswith(".")]
+    names = [name for name in sorted(names) if name.endswith(IMAGE_ENDINGS[:2])]
+    cases = [_case_files(folder, part, name, about) for name in names]
+    _compare_with_list(folder, part, {case.name for case in cases}, listed)
     if about.get("left_out"):
-        message = f"{folder}: {len(about['left_out'])} cases were left out when it was prepared; dataset.json says why"
-        warnings.warn(message, OrgansegWarning, stacklevel=2)
-    if not found:
-        raise OrgansegError(
-            f"{folder}/images{part}: found no file CASE_0000.nii.gz; expected at least one; add images"
-        )
-    return found
+        count = len(about["left_out"])
+        warn(f"{folder}: {count} cases were left out when it was prepared; dataset.json says why")
+    if not cases:
+        found = f"{images}: found no file CASE_0000.nii.gz"
+        raise OrgansegError(f"{found}; expected at least one; add images")
+    return cases
 
 
-def _lists_cases(folder, part):
-    """True where dataset.json lists cases of this part, so that a missing folder means an
-    unfinished preparation."""
-    return (folder / "dataset.json").is_file() and bool(
-        read_dataset_json(folder).get("cases", {}).get(f"images{part}")
-    )
+def _case_files(folder, part, image_name, about):
+    """One case of a data folder, with what dataset.json says about it."""
+    image, name = folder / f"images{part}" / image_name, case_name(image_name)
+    labels = [folder / f"labels{part}" / f"{name}{ending}" for ending in IMAGE_ENDINGS[:2]]
+    label = next((path for path in labels if path.is_file()), None)
+    if label is None and part == "Tr":
+        found = f"{image}: found no labelsTr/{name}.nii.gz"
+        raise OrgansegError(f"{found}; expected a label; or move it to imagesTs")
+    where, known = f"{folder}/dataset.json", about.get("annotated_labels", {})
+    annotated = known.get(name, ORGAN_IDS)
+    if label is not None and "annotated_labels" in about and name not in known:
+        told = f"{name}: not among annotated_labels in {where}"
+        warn(f"{told}, so all seven organs count as annotated")
+    listed = isinstance(annotated, list | tuple)
+    if not listed or any(organ not in ORGAN_IDS for organ in annotated):
+        found = f"{where}: found annotated_labels {annotated!r} of {name}"
+        raise OrgansegError(f"{found}; expected a list of ids 1 to 7")
+    patient = str(about.get("patients", {}).get(name, name))
+    return CaseFiles(name, image, label, tuple(annotated), patient)
+
+
+def _compare_with_list(folder, part, there, listed):
+    """Refuse a folder that lacks a case which dataset.json lists, or has one that it does not."""
+    if missing := sorted(listed - there):
+        found = f"{folder}: found {len(listed) - len(missing)} of the {len(listed)} cases that "
+        found += f"dataset.json lists for images{part} ({missing[0]} is missing); expected all"
+        raise OrgansegError(f"{found}; prepare the data again, which adds what is missing")
+    if listed and (strange := sorted(there - listed)):
+        found = f"{folder}/images{part}: found {strange[0]}, which dataset.json does not list"
+        advice = "take it out, or add it to the scans and prepare them again"
+        raise OrgansegError(f"{found}; expected only cases that were prepared; {advice}")
 
 
 def read_dataset_json(folder):
-    """The dataset.json of a data folder as a dict, after a check that its label ids are those of
-    `ORGANS`."""
+    """The dataset.json of a data folder as a dict; its label ids must be those of `ORGANS`."""
     path = Path(folder) / "dataset.json"
     if not path.is_file():
-        message = f"{folder}: no dataset.json, so all seven organs count as annotated"
-        warnings.warn(message, OrgansegWarning, stacklevel=2)
+        warn(f"{folder}: no dataset.json, so all seven organs count as annotated")
         return {}
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(path.read_text(encoding="utf-8"))
         ids = {name: int(value) for name, value in about["labels"].items() if name != "background"}
         for optional in ("annotated_labels", "patients", "cases"):
             about.get(optional, {}).items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{path}: found no readable labels ({error!r:.60}); expected nnU-Net's dataset.json; correct it"
-        raise OrgansegError(message) from None
+        found = f"{path}: found no readable labels ({error!r:.60})"
+        raise OrgansegError(f"{found}; expected nnU-Net's dataset.json; correct it") from None
     if ids != {organ.name: organ.id for organ in ORGANS}:
-        raise OrgansegError(
-            f"{path}: found labels {ids}; expected those of organseg.ORGANS, in order; map the labels"
-        )
+        found = f"{path}: found labels {ids}"
+        raise OrgansegError(f"{found}; expected those of organseg.ORGANS, in order; map them")
     return about
 
 
 def write_dataset_json(folder, name, annotated, description="", **more):
-    """Write dataset.json.
+    """Write dataset.json; see `find_cases` for an example.
 
     Parameters
     ----------
-    folder : path of the data folder
-    name, description : str
     annotated : dict, the name of each case with labels to the ids of its annotated organs
-    more : further entries. Two have a meaning here: `patients`, a dict from case to patient, and
-        `cases`, a dict from 'imagesTr' and 'imagesTs' to the names of all cases that must be there;
-        `find_cases` refuses a folder that lacks one of them, so a folder that was not finished is
-        never trained on.
+    more : further entries. `patients` maps cases to patients; `cases` maps 'imagesTr' and
+        'imagesTs' to the names of all cases that must be there, so that `find_cases` refuses an
+        unfinished folder.
     """
     about = {
         "name": name,
@@ -176,7 +155,7 @@ def write_dataset_json(folder, name, annotated, description="", **more):
         "numTraining": len(more.get("cases", {}).get("imagesTr", annotated)),
     } | more
     with whole_file(Path(folder) / "dataset.json") as aside:
-        aside.write_text(json.dumps(about, indent=1) + "\n")
+        aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def split(cases, test=37, seed=0):
@@ -184,20 +163,22 @@ def split(cases, test=37, seed=0):
 
     Parameters
     ----------
-    cases : sequence of CaseFiles (or of anything with a `name`; a `patient` keeps a patient's scans
-        together)
+    cases : sequence of CaseFiles, or of anything with a `name` (and perhaps a `patient`)
     test : int, the number of patients to hold out
 
     Returns
     -------
-    two lists (training, test), each in the order of `cases`; the same for every order of the input
+    two lists (training, test), in the order of `cases`; the same for every order of the input
+
+    >>> training, test = split([CaseFiles(f"case{n}", None) for n in range(377)])
+    >>> len(training), len(test)
+    (340, 37)
     """
     patient_of = {case.name: getattr(case, "patient", "") or case.name for case in cases}
     patients = sorted(set(patient_of.values()))
     if not 0 <= test < len(patients):
-        raise OrgansegError(
-            f"found {len(patients)} patients, {test} to test on; expected one or more to train on; lower test"
-        )
+        found = f"found {len(patients)} patients, {test} to test on"
+        raise OrgansegError(f"{found}; expected one or more to train on; lower test")
     held_out = set(np.random.default_rng(seed).permutation(patients)[:test].tolist())
     training = [case for case in cases if patient_of[case.name] not in held_out]
     return training, [case for case in cases if patient_of[case.name] in held_out]

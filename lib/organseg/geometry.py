@@ -6,31 +6,28 @@ whole run. All positions go through the affines, in mm, so the way back cannot d
 there.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 from nibabel import orientations
 from scipy import ndimage
 
-from organseg.errors import OrgansegWarning
+from organseg.errors import warn
 
 AIR = -1000.0  # HU; what surrounds a scan
-HU_WINDOW = (
-    -200.0,
-    300.0,
-)  # air and lung at one end, bone and calcium at the other, every organ between
 FWHM = 2 * np.sqrt(2 * np.log(2))  # a Gaussian's full width at half maximum, in standard deviations
 
 
 @dataclass(frozen=True)
 class WorkingGrid:
-    """The voxels a run works on: `factor` times each scan's own (the paper: 4), or else `spacing`
-    in mm.
+    """The voxels a run works on: `factor` times each scan's own (the paper: 4), or `spacing` mm.
 
     With a factor, `spacing` is the voxel size that the run was trained on. A scan that the factor
     would bring to voxels more than 1.6 times larger or smaller goes to `spacing` instead: the
     network knows organs at that size only.
+
+    >>> WorkingGrid((3.0, 3.0, 3.2), factor=4).spacing_of((0.7, 0.7, 0.8))
+    (2.8, 2.8, 3.2)
     """
 
     spacing: tuple = (3.0, 3.0, 3.0)
@@ -48,19 +45,20 @@ class WorkingGrid:
     def paper_voxels(self):
         """Size of the paper's voxel (about 3 mm) in voxels of this grid, per axis; at most 1.
 
-        On the paper's grid (factor 4) and on 3 mm a voxel is a voxel; coarser grids keep
-        displacements, rotations' lever arms and translations the same in mm.
+        So displacements, rotations' lever arms and translations stay the same in mm on coarser
+        grids.
         """
         return (1.0, 1.0, 1.0) if self.factor else tuple(min(1.0, 3.0 / s) for s in self.spacing)
 
 
 def choose_grid(spacings, spacing=3.0):
-    """The working grid for a run: the paper's factor 4 where every scan has full-resolution voxels
-    like the paper's ([0.59–0.98]² × [0.5–1.0] mm, here up to 0.4–1.25), else `spacing` mm.
+    """The working grid for a run, from the voxel sizes (mm) of its scans, array (case, 3).
 
-    Parameters
-    ----------
-    spacings : voxel sizes (mm) of the training scans, array (case, 3)
+    The paper's factor 4 where every scan is at full resolution as in the paper ([0.59–0.98]² ×
+    [0.5–1.0] mm, here up to 0.4–1.25), else `spacing` mm.
+
+    >>> choose_grid([(0.7, 0.7, 0.5), (0.7, 0.7, 5.0)])  # slices 5 mm thick: not the paper's scans
+    WorkingGrid(spacing=(3.0, 3.0, 3.0), factor=None)
     """
     spacings = np.atleast_2d(spacings)
     if spacings.size and np.all((spacings >= 0.4) & (spacings <= 1.25)):
@@ -70,40 +68,39 @@ def choose_grid(spacings, spacing=3.0):
 
 def canonical_spacing(affine):
     """Voxel size (mm) along x, y, z of `to_canonical`, from the affine of the file."""
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    return tuple(
-        float(lengths[axis]) for axis in np.argsort(orientations.io_orientation(affine)[:, 0])
-    )
+    order = np.argsort(orientations.io_orientation(affine)[:, 0])
+    return tuple(np.linalg.norm(affine[:3, :3], axis=0)[order].tolist())
 
 
 def to_canonical(case):
-    """The case with its arrays flipped and transposed to the RAS axes nearest to its own; nothing
-    is resampled."""
+    """The case with its arrays flipped and transposed to the RAS axes nearest to its own.
+
+    Nothing is resampled: an oblique scan stays oblique, by less than 45°.
+    """
     turn = orientations.io_orientation(case.affine)
     affine = case.affine @ orientations.inv_ornt_aff(turn, case.image.shape)
     image, label = (
-        None if v is None else orientations.apply_orientation(v, turn)
-        for v in (case.image, case.label)
+        None if voxels is None else orientations.apply_orientation(voxels, turn)
+        for voxels in (case.image, case.label)
     )
-    head_down = (
-        turn[turn[:, 0] == 2, 1] < 0
-    )  # the array axis along the patient's z grows to the feet
-    levels = case.levels[::-1] if case.levels is not None and head_down else case.levels
-    return replace(case, image=image, label=label, affine=affine, levels=levels)
+    levels, to_the_feet = case.body_levels, turn[turn[:, 0] == 2, 1] < 0
+    levels = levels[::-1] if levels is not None and to_the_feet else levels
+    return replace(case, image=image, label=label, affine=affine, body_levels=levels)
 
 
 def to_working(case, grid):
-    """Bring a case to the working grid.
+    """Bring a case, as read from its file, to the working grid.
 
     Images are smoothed before they are down-sampled, by the Gaussian that turns the file's voxel
     into the working voxel (Cardoso et al., "Scale factor point spread function matching", MICCAI
     2015), then read linearly; labels are read with nearest neighbour, so no id appears that was not
-    there. Outside the scan there is air and background.
+    there. Outside the scan, where there was padding and where voxels were not finite there is air,
+    and background.
 
-    Returns
-    -------
-    Case on RAS axes, image in HU without NaN and padding values (both become air), same annotated
-    organs
+    >>> import organseg
+    >>> case = organseg.make_phantom(0, (32, 32, 32), spacing=(12, 12, 15))
+    >>> to_working(case, WorkingGrid((15.0, 15.0, 15.0))).image.shape
+    (26, 26, 32)
     """
     case = to_canonical(case)
     image = _clean(case)
@@ -120,12 +117,11 @@ def to_working(case, grid):
     inside = _nearest(np.broadcast_to(np.uint8(1), image.shape), there, shape)
     image = np.where(inside, _linear(image, there, shape), np.float32(AIR))
     label = None if case.label is None else _nearest(case.label, there, shape)
-    return replace(case, image=image, label=label, affine=affine, levels=None)
+    return replace(case, image=image, label=label, affine=affine, body_levels=None)
 
 
 def to_file_grid(probabilities, working_affine, shape, affine):
-    """The most probable label at every voxel of a file's grid, from probabilities on the working
-    grid.
+    """The most probable label at every voxel of a file's grid: a uint8 array.
 
     Probabilities are interpolated linearly, slab by slab, and an organ's only where it can win, so
     the memory needed is the result's and a slab's. (Labels have no values between them;
@@ -135,84 +131,70 @@ def to_file_grid(probabilities, working_affine, shape, affine):
     ----------
     probabilities : float array (x, y, z, class) on the working grid
     working_affine : its affine (4, 4)
-    shape, affine : those of the file, in any axis order; or those of `half_resolution`, as in Fig.
-        5
+    shape, affine : those of the file, in any axis order; or those of `half_resolution` (Fig. 5)
 
-    Returns
-    -------
-    uint8 array of the given shape
+    >>> probabilities = np.eye(8)[[[[0, 3]]]]  # two voxels of 2 mm: background and liver
+    >>> to_file_grid(probabilities, np.diag([1.0, 1, 2, 1]), (1, 1, 3), np.eye(4)).tolist()
+    [[[0, 0, 3]]]
     """
     turn = orientations.io_orientation(affine)  # from the file's axes to RAS
-    canonical_shape = [shape[axis] for axis in np.argsort(turn[:, 0])]
+    x, y, z = (shape[axis] for axis in np.argsort(turn[:, 0]))
     # From the file's indices, turned to RAS, to indices of the working grid.
     back = np.linalg.inv(working_affine) @ affine @ orientations.inv_ornt_aff(turn, shape)
-    classes = [
-        np.ascontiguousarray(probabilities[..., c], dtype=np.float32)
-        for c in range(probabilities.shape[-1])
-    ]
-    boxes = [_box_where_it_can_win(p, len(classes), back, canonical_shape) for p in classes[1:]]
-    labels = np.zeros(canonical_shape, np.uint8)
-    depth = max(1, 2**24 // (canonical_shape[0] * canonical_shape[1]))
-    for z in range(0, canonical_shape[2], depth):
-        slab = np.array([[0, 0, z], [*canonical_shape[:2], min(z + depth, canonical_shape[2])]])
-        inside = [
-            (c, both)
-            for c, box in enumerate(boxes, start=1)
-            if (both := _overlap(box, slab)) is not None
-        ]
-        if not inside:
-            continue
-        low = np.min([box[0] for _, box in inside], axis=0)
-        high = np.max([box[1] for _, box in inside], axis=0)
-        best = _linear(classes[0], back, high - low, start=low)
-        winner = labels[_slices(low, high)]  # a view: what is written here is written into labels
-        for c, box in inside:
-            value = _linear(classes[c], back, box[1] - box[0], start=box[0])
-            here = _slices(box[0] - low, box[1] - low)
-            wins = value > best[here]
-            best[here][wins] = value[wins]
-            winner[here][wins] = c
+    classes = np.moveaxis(probabilities, -1, 0).astype(np.float32, order="C")
+    boxes = {c: _box_where_it_can_win(classes, c, back, (x, y, z)) for c in range(1, len(classes))}
+    labels = np.zeros((x, y, z), np.uint8)
+    depth = max(1, 2**24 // (x * y))
+    for start in range(0, z, depth):
+        slab = slice(start, min(start + depth, z))
+        inside = {c: box.clip((0, 0, slab.start), (x, y, slab.stop)) for c, box in boxes.items()}
+        inside = {c: box for c, box in inside.items() if np.all(box[0] < box[1])}
+        if inside:
+            _fill_with_winners(labels, classes, back, inside)
     from_ras = orientations.ornt_transform(orientations.io_orientation(np.eye(4)), turn)
     return orientations.apply_orientation(labels, from_ras)
 
 
+def _fill_with_winners(labels, classes, back, boxes):
+    """Write the most probable class into `labels`, wherever a box says that an organ may win."""
+    low, _ = np.min(list(boxes.values()), axis=0)
+    _, high = np.max(list(boxes.values()), axis=0)
+    best = _linear(classes[0], back, high - low, start=low)
+    winner = labels[_slices(low, high)]  # a view: what is written here is written into labels
+    for c, (first, end) in boxes.items():
+        value = _linear(classes[c], back, end - first, start=first)
+        here = _slices(first - low, end - low)
+        wins = value > best[here]
+        best[here][wins] = value[wins]
+        winner[here][wins] = c
+
+
 def half_resolution(shape, affine):
-    """Shape and affine of the grid with voxels twice as large over the same volume, as in Fig.
-    5."""
+    """Shape and affine of the grid with voxels twice as large over the same volume (Fig. 5).
+
+    >>> shape, affine = half_resolution((5, 4, 4), np.eye(4))
+    >>> shape, affine[:3, 3].tolist()
+    ((3, 2, 2), [0.5, 0.5, 0.5])
+    """
     coarse = np.array(affine, dtype=np.float64)
     coarse[:3, :3] *= 2
-    coarse[:3, 3] += 0.5 * affine[:3, :3].sum(
-        axis=1
-    )  # a coarse voxel's centre lies between the centres of its fine ones
+    # A coarse voxel's centre lies between the centres of its fine ones.
+    coarse[:3, 3] += 0.5 * affine[:3, :3].sum(axis=1)
     return tuple(-(-n // 2) for n in shape), coarse
 
 
-def normalise(image):
-    """HU to 0…1 over `HU_WINDOW`. Air becomes exactly 0, as zero-padded convolutions see it outside
-    an image."""
-    low, high = HU_WINDOW
-    return ((np.clip(image, low, high) - low) / (high - low)).astype(np.float32)
-
-
 def _clean(case):
-    """HU with NaN and padding (−1024, −3024: 'no measurement') as air, so that smoothing does not
-    spread them."""
+    """HU with NaN and padding (−1024, −3024: 'no measurement') as air, lest they spread."""
     missing = ~np.isfinite(case.image)
     if missing.any():
         share = f"{missing.mean():.1%}" if missing.mean() > 0.001 else f"{int(missing.sum())}"
-        warnings.warn(
-            f"{case.name}: {share} of the voxels are not finite; they count as air",
-            OrgansegWarning,
-            stacklevel=3,
-        )
+        warn(f"{case.name}: {share} of the voxels are not finite; they count as air")
     return np.maximum(np.where(missing, AIR, case.image), AIR).astype(np.float32)
 
 
 def _grid_around(shape, affine, spacing):
-    """Shape and affine of the RAS grid with this spacing (mm) that covers a volume from its outer
-    edge on."""
-    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in shape], indexing="ij")).reshape(3, -1)
-    places = affine[:3, :3] @ corners + affine[:3, 3:]
+    """Shape and affine of the RAS grid with this spacing (mm) over a volume's outer edges."""
+    places = _corners(affine, [(-0.5, n - 0.5) for n in shape])
     low, high = places.min(axis=1), places.max(axis=1)
     working = np.diag([*spacing, 1.0])
     working[:3, 3] = low + np.asarray(spacing) / 2
@@ -220,18 +202,21 @@ def _grid_around(shape, affine, spacing):
     return tuple(int(n) for n in np.maximum(np.ceil((high - low) / spacing - 1e-3), 1)), working
 
 
+def _corners(affine, ends):
+    """Where an affine puts the corners of a box, whose ends are given along each axis: (3, 8)."""
+    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
+    return affine[:3, :3] @ corners + affine[:3, 3:]
+
+
 def _linear(volume, matrix, shape, start=(0, 0, 0)):
-    """Read a volume linearly at matrix @ index, indices start … start + shape; beyond the border
-    its value."""
+    """Read a volume linearly at matrix @ index, from `start` on; the border's value beyond."""
     matrix = np.where(np.abs(matrix) < 1e-9, 0.0, matrix)
     linear, offset = matrix[:3, :3], matrix[:3, :3] @ np.asarray(start) + matrix[:3, 3]
-    diagonal = np.count_nonzero(linear - np.diag(np.diag(linear))) == 0
-    linear = (
-        np.diag(linear) if diagonal else linear
-    )  # SciPy is several times faster on a plain scaling
-    return ndimage.affine_transform(
-        volume, linear, offset, tuple(int(n) for n in shape), np.float32, order=1, mode="nearest"
-    )
+    if np.count_nonzero(linear - np.diag(np.diag(linear))) == 0:
+        linear = np.diag(linear)  # SciPy is several times faster on a plain scaling
+    shape = tuple(int(n) for n in shape)
+    options = {"output": np.float32, "order": 1, "mode": "nearest"}
+    return ndimage.affine_transform(volume, linear, offset, shape, **options)
 
 
 def _nearest(volume, matrix, shape):
@@ -241,42 +226,27 @@ def _nearest(volume, matrix, shape):
     move every organ by half a voxel, so the tie goes up and down in a checkerboard.
     """
     result = np.zeros(shape, volume.dtype)
+    end = np.reshape(volume.shape, (3, 1, 1))
     i, j = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     for k in range(shape[2]):
         up_or_down = np.where((i + j + k) % 2, 1e-6, -1e-6)
         place = [row[0] * i + row[1] * j + (row[2] * k + row[3]) + up_or_down for row in matrix[:3]]
-        end = np.reshape(volume.shape, (3, 1, 1))
-        inside = np.all(
-            (np.array(place) > -0.501) & (place < end - 0.499), axis=0
-        )  # a tie at the border is inside
+        place = np.array(place)
+        inside = np.all((place > -0.501) & (place < end - 0.499), axis=0)  # a tie at the border too
         voxel = np.clip(np.rint(place).astype(np.intp), 0, end - 1)
         result[..., k][inside] = volume[tuple(voxel[:, inside])]
     return result
 
 
-def _box_where_it_can_win(probability, num_classes, back, shape):
-    """The file voxels (first, end) where this class may be the most probable of all, or None.
-
-    A winner has at least 1/classes of the probability, and an interpolated value no more than its
-    largest neighbour.
-    """
-    found = ndimage.find_objects((probability >= 1 / num_classes).astype(np.uint8))
+def _box_where_it_can_win(classes, c, back, shape):
+    """The file voxels (first, end) where class c may be the most probable of all."""
+    # A winner has at least 1/classes, and an interpolated value no more than its largest neighbour.
+    found = ndimage.find_objects((classes[c] >= 1 / len(classes)).astype(np.uint8))
     if not found:
-        return None
-    ends = [(axis.start - 1, axis.stop) for axis in found[0]]
-    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
-    forward = np.linalg.inv(back)
-    places = forward[:3, :3] @ corners + forward[:3, 3:]
-    low = np.clip(np.floor(places.min(axis=1)).astype(int), 0, shape)
-    high = np.clip(np.ceil(places.max(axis=1)).astype(int) + 1, 0, shape)
-    return np.array([low, high])
-
-
-def _overlap(box, slab):
-    if box is None:
-        return None
-    both = np.array([np.maximum(box[0], slab[0]), np.minimum(box[1], slab[1])])
-    return both if np.all(both[0] < both[1]) else None
+        return np.zeros((2, 3), int)
+    places = _corners(np.linalg.inv(back), [(axis.start - 1, axis.stop) for axis in found[0]])
+    low, high = np.floor(places.min(axis=1)), np.ceil(places.max(axis=1)) + 1
+    return np.array([low, high]).astype(int).clip(0, shape)
 
 
 def _slices(low, high):

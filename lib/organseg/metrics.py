@@ -1,8 +1,7 @@
-"""How good is a segmentation? Dice and surface distances per organ; `tables` makes the paper's
-tables of them.
+"""How good is a segmentation? Dice and surface distances, organ by organ.
 
-Scores follow one convention (`tables.CONVENTION`), printed under every table, because published
-numbers differ by it: what does an empty organ score, and what an organ that nobody drew?
+Scores follow one convention (`tables.CONVENTION`): what does an empty organ score, and what one
+that nobody drew?
 """
 
 from dataclasses import dataclass
@@ -24,30 +23,27 @@ MEASURES = {  # column of the scores: title in the table, factor for printing
 
 
 def dice(truth, prediction):
-    """Overlap of two masks: ``Dice = 2 |A ∩ B| / (|A| + |B|)``, the score of Tables 1 and 2.
+    """Overlap of two masks of one shape, ``2 |A ∩ B| / (|A| + |B|)``: the score of Tables 1 and 2.
 
-    Parameters
-    ----------
-    truth, prediction : boolean arrays of one shape
+    It is in 0…1; NaN when both masks are empty, 0 when only one is.
 
-    Returns
-    -------
-    float in 0…1; NaN when both masks are empty, 0 when only one is
+    >>> dice([1, 1, 0, 0], [0, 1, 1, 0])
+    0.5
     """
     truth, prediction = _masks(truth, prediction)
     size = np.count_nonzero(truth) + np.count_nonzero(prediction)
-    return 2 * np.count_nonzero(truth & prediction) / size if size else float("nan")
+    return float(2 * np.count_nonzero(truth & prediction) / size) if size else float("nan")
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """For every border voxel of one mask, how far the other's border is; NaN throughout when either
-    mask is empty.
+    """For every border voxel of one mask, how far the other's border is, in mm.
+
+    All measures are NaN when either mask is empty.
 
     Attributes
     ----------
-    from_truth : float array, one distance in mm per border voxel of the truth, to the border of the
-        prediction
+    from_truth : float array, per border voxel of the truth, to the border of the prediction
     from_prediction : float array, the same in the other direction
     """
 
@@ -85,8 +81,8 @@ class SurfaceDistances:
 
 
 def surface_distances(truth, prediction, spacing):
-    """Distances between the borders of two masks, from which Hausdorff, ASSD and surface Dice
-    follow.
+    """Distances between the borders of two masks: Hausdorff, ASSD and surface Dice follow from
+    them.
 
     A border voxel is one that a 6-connected erosion removes; beyond the array there is background,
     so an organ that the scan cuts has a border there. Tools that weigh border elements by their
@@ -100,28 +96,30 @@ def surface_distances(truth, prediction, spacing):
     Returns
     -------
     SurfaceDistances
+
+    >>> truth, prediction = np.zeros((2, 9, 1, 1), dtype=bool)
+    >>> truth[2], prediction[5] = True, True
+    >>> surface_distances(truth, prediction, spacing=(2.0, 1.0, 1.0)).hausdorff
+    6.0
     """
     truth, prediction = _masks(truth, prediction)
     spacing = np.asarray(spacing, dtype=float)
     if spacing.shape != (truth.ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
-        raise OrgansegError(
-            f"found spacing {spacing.tolist()}; expected {truth.ndim} positive lengths in mm; correct it"
-        )
+        found = f"found spacing {spacing.tolist()}"
+        raise OrgansegError(f"{found}; expected {truth.ndim} positive lengths in mm; correct it")
     if not (truth.any() and prediction.any()):
         return SurfaceDistances(np.empty(0), np.empty(0))
-    # Both borders lie in this box, so a small organ of a big scan costs little and the numbers stay
-    # the same.
+    # Both borders lie in this box, so a small organ of a big scan costs little.
     box = ndimage.find_objects((truth | prediction).astype(np.uint8))[0]
     borders = [mask & ~ndimage.binary_erosion(mask) for mask in (truth[box], prediction[box])]
     return SurfaceDistances(_distances(*borders, spacing), _distances(*borders[::-1], spacing))
 
 
 def _distances(start, goal, spacing):
-    # The transform also tells *which* goal voxel is nearest; measuring only from `start` saves half
-    # of the memory.
-    nearest = ndimage.distance_transform_edt(
-        ~goal, sampling=spacing, return_distances=False, return_indices=True
-    )
+    # The transform also tells *which* goal voxel is nearest; to measure only from `start` saves
+    # half of the memory.
+    only = {"return_distances": False, "return_indices": True}
+    nearest = ndimage.distance_transform_edt(~goal, sampling=spacing, **only)
     steps = nearest[:, start] - np.argwhere(start).T  # (axis, border voxel)
     return np.linalg.norm(steps * spacing[:, None], axis=0)
 
@@ -139,8 +137,13 @@ def score_case(truth, prediction, spacing, annotated=ORGAN_IDS, name="", toleran
 
     Returns
     -------
-    pandas.DataFrame with the columns case, organ, those of `MEASURES` (Dice in 0…1, NaN: not
-    counted) and tolerance_mm
+    pandas.DataFrame with case, organ, the columns of `MEASURES` (Dice in 0…1; NaN: not counted) and
+    tolerance_mm
+
+    >>> truth = np.full((4, 4, 4), 3)
+    >>> score_case(truth, truth, (1, 1, 1), annotated=[3])[["organ", "dice", "assd_mm"]]
+       organ  dice  assd_mm
+    0  liver   1.0      0.0
     """
     rows = []
     for organ in ORGANS:
@@ -148,21 +151,14 @@ def score_case(truth, prediction, spacing, annotated=ORGAN_IDS, name="", toleran
             continue
         masks = np.asarray(truth) == organ.id, np.asarray(prediction) == organ.id
         apart = surface_distances(*masks, spacing)
-        measured = (
-            dice(*masks),
-            apart.hausdorff,
-            apart.hausdorff95,
-            apart.assd,
-            apart.surface_dice(tolerance),
-        )
-        rows.append((name, organ.name, *measured, tolerance))
+        measured = [dice(*masks), apart.hausdorff, apart.hausdorff95, apart.assd]
+        rows.append((name, organ.name, *measured, apart.surface_dice(tolerance), tolerance))
     return pandas.DataFrame(rows, columns=["case", "organ", *MEASURES, "tolerance_mm"])
 
 
 def _masks(truth, prediction):
     truth, prediction = np.asarray(truth, dtype=bool), np.asarray(prediction, dtype=bool)
     if truth.shape != prediction.shape:
-        raise OrgansegError(
-            f"found truth {truth.shape} and prediction {prediction.shape}; expected one grid; resample the prediction"
-        )
+        found = f"found truth {truth.shape} and prediction {prediction.shape}"
+        raise OrgansegError(f"{found}; expected one grid; resample the prediction")
     return truth, prediction

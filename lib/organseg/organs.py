@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Organ:
-    """One organ: its label id (also its channel in the network's output), name, colour and
-    extent."""
+    """One organ: its label id (also its channel in the network's output), name and colour."""
 
     id: int
     name: str
@@ -22,17 +21,9 @@ class Organ:
 # colour turns dark, so the stomach does not get the light blue, whose dark shade is the vein's.
 ORGANS = (
     Organ(
-        1,
-        "artery",
-        "#d55e00",
-        "aorta down to its bifurcation, proximal coeliac and mesenteric trunks; no iliacs",
+        1, "artery", "#d55e00", "aorta to its bifurcation, coeliac and mesenteric trunks; no iliacs"
     ),
-    Organ(
-        2,
-        "vein",
-        "#0072b2",
-        "portal vein and splenic vein with the mesenteric confluence; no vena cava",
-    ),
+    Organ(2, "vein", "#0072b2", "portal and splenic vein, mesenteric confluence; no vena cava"),
     Organ(3, "liver", "#e69f00", "liver parenchyma"),
     Organ(4, "spleen", "#56b4e9", "spleen"),
     Organ(5, "stomach", "#cc79a7", "stomach with its wall, content and air"),

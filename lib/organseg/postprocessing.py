@@ -19,18 +19,15 @@ def keep_largest(labels, organs=ORGAN_IDS, connectivity=3):
     labels : integer array (x, y, z) of organ ids
     organs : ids of the organs to treat; the others stay as they are
     connectivity : 1, voxels of a piece touch by faces (6 neighbours); 2, by edges too (18); 3, by
-        corners too (26)
+        corners too (26). Of two largest pieces of one size, the first in the array is kept.
 
-    Returns
-    -------
-    array like `labels`; of two largest pieces of the same size, the one that comes first in the
-    array is kept
+    >>> keep_largest([[[3, 3, 0, 3]]]).tolist()
+    [[[3, 3, 0, 0]]]
     """
     labels = np.asarray(labels)
     if connectivity not in (1, 2, 3):
-        raise OrgansegError(
-            f"found connectivity {connectivity!r}; expected 1, 2 or 3 (faces, edges, corners); choose one"
-        )
+        found = f"found connectivity {connectivity!r}"
+        raise OrgansegError(f"{found}; expected 1, 2 or 3 (faces, edges, corners); choose one")
     touching = ndimage.generate_binary_structure(3, connectivity)
     kept = labels.copy()
     for organ in organs:
@@ -42,19 +39,15 @@ def keep_largest(labels, organs=ORGAN_IDS, connectivity=3):
 
 
 def fill_holes(labels, organs=ORGAN_IDS):
-    """Give each of these organs the background that it encloses, in three dimensions and by faces.
+    """Give each of these organs (ids) the background that it encloses, in 3-D and by faces.
 
     Other organs stay: what a liver encloses of a vein is not a hole. Nor is what an open end leads
     to from outside.
 
-    Parameters
-    ----------
-    labels : integer array (x, y, z) of organ ids
-    organs : ids of the organs to treat
-
-    Returns
-    -------
-    array like `labels`
+    >>> shell = np.full((3, 3, 3), 3)
+    >>> shell[1, 1, 1] = 0
+    >>> int(fill_holes(shell)[1, 1, 1])
+    3
     """
     filled = np.array(labels)
     for organ in organs:

@@ -1,58 +1,53 @@
 """A run folder: what a training leaves behind, and all that a prediction needs.
 
-    RUN/run.json            network, working grid, profile, seed, which cases were trained on and
-    which held out RUN/model.weights.h5    the network's weights RUN/checkpoint.npz      the same
-    and the optimiser's state, to go on from (`--resume`) RUN/history.csv, RUN/curves.png
+::
+
+    RUN/run.json            network, working grid, profile, seed, the cases trained on and held out
+    RUN/model.weights.h5    the network's weights
+    RUN/checkpoint.npz      the same and the optimiser's state, to go on from (`--resume`)
+    RUN/history.csv         losses and Dice of each validation (the command line draws curves.png)
 
 The weights that come with the package lie in such a folder too; its name is 'pretrained'.
 """
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 
 from organseg import networks
-from organseg.errors import OrgansegError
+from organseg.backend import keras, resolve_precision
+from organseg.errors import OrgansegError, warn
 from organseg.files import whole_file
-from organseg.geometry import HU_WINDOW, WorkingGrid
+from organseg.geometry import WorkingGrid
+from organseg.scans import HU_WINDOW
 
 PRETRAINED = Path(__file__).parent / "weights"
-BODY_LEVEL_WEIGHTS = PRETRAINED / "body_level.weights.h5"
-BODY_LEVEL_CNN = {
-    "network": "cnn",
-    "num_classes": 4,
-    "input_size": 64,
-    "base_filters": 4,
-    "levels": 4,
-}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
-    """A network together with the grid it works on.
-
-    Attributes
-    ----------
-    network : keras.Model
-    grid : WorkingGrid
-    settings : dict, the content of run.json
-    """
+    """A network (keras.Model), the WorkingGrid it works on, and the content of run.json (dict)."""
 
     network: object
     grid: WorkingGrid
     settings: dict
 
+    def in_precision(self, precision):
+        """The same run, computing in another precision (see `backend.resolve_precision`)."""
+        policy = resolve_precision(precision)
+        return replace(self, network=networks.in_precision(self.network, policy))
+
 
 def describe(architecture, grid, **more):
     """The content of run.json."""
-    window = list(HU_WINDOW)
     return {
         "architecture": architecture,
         "grid": {"spacing": list(grid.spacing), "factor": grid.factor},
-        "window": window,
+        "window": list(HU_WINDOW),
     } | more
 
 
@@ -65,94 +60,71 @@ def build(architecture, dtype=None):
 def save_settings(folder, settings):
     """Write run.json."""
     with whole_file(Path(folder) / "run.json") as aside:
-        aside.write_text(json.dumps(settings, indent=1) + "\n")
+        aside.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
 def load_settings(folder):
-    """Read run.json of a run folder ('pretrained': the weights that come with the package)."""
+    """The content of run.json (dict), its WorkingGrid and the folder; see `load_run`."""
     folder = PRETRAINED if str(folder) == "pretrained" else Path(folder)
     path = folder / "run.json"
+    expected = "expected a folder written by 'organseg train', or 'pretrained'"
     if not path.is_file():
-        raise OrgansegError(
-            f"{folder}: found no run.json; expected a folder written by 'organseg train', or 'pretrained'"
-        )
+        raise OrgansegError(f"{folder}: found no run.json; {expected}")
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["architecture"]["network"] not in ("fcn", "unet"):
             raise ValueError("unknown network")
         grid = WorkingGrid(tuple(settings["grid"]["spacing"]), settings["grid"]["factor"])
     except (ValueError, KeyError, TypeError) as error:
-        raise OrgansegError(
-            f"{path}: found no settings of a run ({error!r:.60}); expected those of 'organseg train'; train again"
-        ) from None
+        found = f"{path}: found no settings of a run ({error!r:.60})"
+        raise OrgansegError(f"{found}; {expected}; train again") from None
     if settings.get("window") != list(HU_WINDOW):
-        raise OrgansegError(
-            f"{path}: found the HU window {settings.get('window')}; expected {list(HU_WINDOW)}; train again"
-        )
+        found = f"found the HU window {settings.get('window')}"
+        raise OrgansegError(f"{path}: {found}; expected {list(HU_WINDOW)}; train again")
     return settings, grid, folder
 
 
 def load_run(folder):
-    """Read a run folder, or 'pretrained'.
-
-    Returns
-    -------
-    Run
+    """Read a run folder, or 'pretrained': the weights that come with the package.
 
     Raises
     ------
     OrgansegError
         No run folder, no weights in it yet, or weights of another architecture than run.json says.
+
+    >>> run = load_run("pretrained")
+    >>> run.grid.spacing, run.network.output_shape
+    ((4.0, 4.0, 4.0), (None, None, None, None, 8))
     """
     settings, grid, folder = load_settings(folder)
     weights = folder / "model.weights.h5"
     if not weights.is_file():
-        raise OrgansegError(
-            f"{folder}: found no model.weights.h5; expected a run past its first checkpoint; go on with --resume"
-        )
+        found = f"{folder}: found no model.weights.h5"
+        raise OrgansegError(f"{found}; expected a run past its first checkpoint; use --resume")
     network = build(settings["architecture"])
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Keras names each layer that does not fit; one line below says it all
+            # Keras names each layer that does not fit; one line below says it all.
+            warnings.simplefilter("ignore")
             network.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:90]
-        raise OrgansegError(
-            f"{weights}: found weights of another architecture ({reason}); expected those of run.json; train again"
-        ) from None
+        found = f"{weights}: found weights of another architecture ({_reason(error)})"
+        raise OrgansegError(f"{found}; expected those of run.json; train again") from None
     return Run(network, grid, settings)
 
 
-def load_body_level_cnn():
-    """The CNN of Fig. 1 with the weights that come with the package: it names the body level of an
-    axial slice.
+def save(folder, step, network, variables, history):
+    """Write all that a run folder gains at a validation; the checkpoint last.
 
-    Trained on phantoms alone (benchmarks/train_body_level.py), so it knows nothing of real
-    patients.
-
-    Returns
-    -------
-    keras.Model, normalised slices (batch, 64, 64, 1) of a whole field of view (6 mm pixels) to the
-    probabilities of the four `BODY_LEVELS` (batch, 4)
+    `variables` are those of network and optimiser, in order; `history` has a dict per validation.
     """
-    network = build(BODY_LEVEL_CNN)
-    network.load_weights(BODY_LEVEL_WEIGHTS)
-    return network
-
-
-def save_weights(network, folder):
-    """Write model.weights.h5."""
-    with whole_file(Path(folder) / "model.weights.h5") as aside:
+    with whole_file(folder / "model.weights.h5") as aside:
         network.save_weights(aside)
-
-
-def save_checkpoint(folder, step, variables):
-    """Write checkpoint.npz: a step's number and the values of all variables, of network and
-    optimiser."""
-    with whole_file(Path(folder) / "checkpoint.npz") as aside:
-        np.savez(aside, step=step, **{f"v{i:04d}": np.asarray(v) for i, v in enumerate(variables)})
+    with whole_file(folder / "history.csv") as aside:
+        pandas.DataFrame(history).to_csv(aside, index=False)
+    arrays = {f"v{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+    with whole_file(folder / "checkpoint.npz") as aside:
+        np.savez(aside, step=step, **arrays)
 
 
 def load_checkpoint(folder):
@@ -160,11 +132,37 @@ def load_checkpoint(folder):
     path = Path(folder) / "checkpoint.npz"
     try:
         with np.load(path) as stored:
-            return int(stored["step"]), [
-                stored[name] for name in sorted(stored.files) if name != "step"
-            ]
+            return int(stored["step"]), [stored[n] for n in sorted(stored.files) if n != "step"]
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:90]
-        raise OrgansegError(
-            f"{path}: found no checkpoint to go on from ({reason}); expected one; train without --resume"
-        ) from None
+        found = f"{path}: found no checkpoint to go on from ({_reason(error)})"
+        raise OrgansegError(f"{found}; expected one; train without --resume") from None
+
+
+def begin_or_resume(folder, settings, resume):
+    """The step to go on from and the stored variables: 0 and None where a run begins.
+
+    Refuses to overwrite a run, and to go on with one that began with other settings.
+    """
+    if not (folder / "run.json").is_file():
+        if resume:
+            warn(f"{folder}: nothing to resume; a new run begins")
+        return 0, None
+    if not resume:
+        advice = "go on with --resume or choose another folder"
+        raise OrgansegError(f"{folder}: found a run; expected an empty place; {advice}")
+    before, _, _ = load_settings(folder)
+    for key in ("architecture", "grid", "seed", "trained_on"):
+        if before[key] != settings[key]:
+            found = f"{folder}: found a run with {key} {before[key]}"
+            raise OrgansegError(f"{found}; expected {settings[key]}; choose another folder")
+    return load_checkpoint(folder) if (folder / "checkpoint.npz").is_file() else (0, None)
+
+
+def load_history(folder):
+    """The rows of history.csv, as dicts."""
+    rows = pandas.read_csv(Path(folder) / "history.csv", dtype=str)  # then read to the digit
+    return rows.astype(float).astype({"step": int}).to_dict("records")
+
+
+def _reason(error):
+    return " ".join(str(error).split())[:90]

@@ -3,23 +3,19 @@
 import re
 from dataclasses import dataclass
 
+from markdown_it import MarkdownIt
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+
+MARKDOWN = MarkdownIt().enable("table").use(dollarmath_plugin)  # what MyST, the book's Markdown, is built on
 NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:[eE]-?\d+)?")
-# What looks like a number and is a name, a place in the text or code.
+# What looks like a number and is a name, or a place in the text.
 NAMES = re.compile(
-    r"```.*?```"  # code and directives
-    r"|`[^`]*`"
-    r"|\]\([^)]*\)"  # where a link leads
-    r"|<[^>]+>"  # HTML
-    r"|^#+ [^\n]*"  # headings
-    r"|^\s*\d+\.\s"  # numbers of a list
-    r"|\b\d-?D\b"
+    r"\b\d-?D\b"
     r"|(?i:\b(?:figs?\.|figures?|tables?|sections?|exercises?|chapters?|equations?|step|version|python)\s*"
     r"\(?\d+(?:\.\d+)*\)?(?:(?:,| and| to|–)\s*\(?\d+(?:\.\d+)*\)?)*)"
     r"|\(\d\)|\[\d+\]"  # numbers of equations and of the paper's references
-    r"|et al\.,? \(?\d{4}\)?",
-    flags=re.DOTALL | re.MULTILINE,
+    r"|et al\.,? \(?\d{4}\)?"
 )
-MATH = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,11 +40,23 @@ def numbers(text):
     return found
 
 
+def words_and_formulas(markdown):
+    """What a paragraph says outside of headings, code, HTML and links' addresses; and its formulas."""
+    words, formulas, before = "", [], ""
+    for block in MARKDOWN.parse(markdown):
+        for part in [] if before == "heading_open" else block.children or [block]:
+            if part.type.startswith("math"):
+                formulas.append(part.content)
+            words += part.content if part.type == "text" else " "
+        before = block.type
+    return words, formulas
+
+
 def claims(markdown):
     """The numbers that a paragraph claims: names left out, and the small integers of formulas."""
-    text = NAMES.sub(" ", markdown)
-    formulas = [n for formula in MATH.findall(text) for n in numbers(formula) if n.value > 10 or n.decimals]
-    return numbers(MATH.sub(" ", text)) + formulas
+    words, formulas = words_and_formulas(markdown)
+    found = [number for formula in formulas for number in numbers(formula) if number.value > 10 or number.decimals]
+    return numbers(NAMES.sub(" ", words)) + found
 
 
 def shown(number, values):

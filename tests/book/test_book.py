@@ -4,40 +4,14 @@ import functools
 import html.parser
 import http.server
 import re
-import shutil
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
+from building import build, pages
 
 import notebooks as tool
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("_config.yml", "_toc.yml", "_static", "book", "lib", "notebooks")
-FORK = "https://github.com/someone/fork"
 pytest.importorskip("jupyter_book", reason="needs jupyter-book, which is not among Colab's packages")
-
-
-def build(source, out):
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [program, "build", str(source), "--path-output", str(out)]
-    done = subprocess.run([*command, "-W", "--keep-going", "-q"], capture_output=True, text=True)
-    return done, out / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A copy of what the book is built from, so that nothing else of the project's folder takes part."""
-    copy = tmp_path_factory.mktemp("project")
-    for part in PARTS:
-        there = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        there(ROOT / part, copy / part)
-    for other in (".venv/lib/some_package", "build/student"):  # what else may lie there must not become a page
-        (copy / other).mkdir(parents=True)
-        (copy / other / "page.md").write_text("# Stray\n\n```{bibliography}\n:all:\n```\n")
-    return copy
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +21,8 @@ def book(project, tmp_path_factory):
     return site
 
 
-def pages(site):
-    return sorted(page for page in site.rglob("*.html") if "_static" not in page.parts)
+def read(page):
+    return page.read_text(encoding="utf-8")
 
 
 class Tags(html.parser.HTMLParser):
@@ -57,10 +31,16 @@ class Tags(html.parser.HTMLParser):
     def __init__(self, page):
         super().__init__()
         self.found = []
-        self.feed(page.read_text())
+        self.feed(read(page))
 
     def handle_starttag(self, tag, attributes):
         self.found.append((tag, dict(attributes)))
+
+
+@pytest.fixture(scope="module")
+def tags(book):
+    """All start tags of every page."""
+    return {page.relative_to(book): Tags(page).found for page in pages(book)}
 
 
 def test_the_book_builds_without_a_warning(book):
@@ -68,71 +48,37 @@ def test_the_book_builds_without_a_warning(book):
         assert (book / "notebooks" / f"{path.stem}.html").is_file()
 
 
-def test_a_broken_link_fails_the_build(project, tmp_path):
-    copy = shutil.copytree(project, tmp_path / "copy")
-    (copy / "_toc.yml").write_text("format: jb-book\nroot: book/part_1\n")
-    (copy / "book" / "part_1.md").write_text("# A page\n\nA link to [nowhere](no_such_page.md).\n")
-    done, _ = build(copy, tmp_path / "out")
-    assert done.returncode != 0
-    assert "no_such_page" in done.stdout + done.stderr
-
-
-def test_every_picture_has_a_text(book):
-    for page in pages(book):
-        for tag, attributes in Tags(page).found:
+def test_every_picture_has_a_text(tags):
+    for name, found in tags.items():
+        for tag, attributes in found:
             if tag == "img":
-                assert (attributes.get("alt") or "").strip(), f"{page.name}: {attributes.get('src', '')[:80]}"
+                assert (attributes.get("alt") or "").strip(), f"{name}: {attributes.get('src', '')[:80]}"
 
 
-def test_no_page_takes_anything_from_elsewhere(book):
-    for page in pages(book):
-        for tag, attributes in Tags(page).found:
+def test_no_page_takes_anything_from_elsewhere(tags):
+    for name, found in tags.items():
+        for tag, attributes in found:
             taken = attributes.get("href") if tag == "link" else attributes.get("src")
-            assert not re.match(r"(https?:)?//", taken or ""), f"{page.name}: <{tag}> takes {taken}"
+            assert not re.match(r"(https?:)?//", taken or ""), f"{name}: <{tag}> takes {taken}"
+
+
+def test_the_colab_button_waits_for_an_address(book):
+    """With one, the site for students has it: see test_book_for_students.py."""
+    assert not [page.name for page in pages(book) if "colab.research.google.com/github" in read(page)]
 
 
 def test_pages_that_need_no_kernel_show_no_dead_widget(book):
     for page in pages(book / "notebooks"):
-        text = page.read_text()
+        text = read(page)
         assert "application/vnd.jupyter.widget" not in text, page.name
         assert "interactive(children" not in text, page.name
 
 
 def test_solutions_are_behind_a_click(book):
     for path in tool.chapters():
-        text = (book / "notebooks" / f"{path.stem}.html").read_text()
-        solutions = path.read_text().count('tags=["solution"]')
+        text = read(book / "notebooks" / f"{path.stem}.html")
+        solutions = read(path).count('tags=["solution"]')
         assert len(re.findall(r'class="cell tag_solution tag_hide-cell docutils container"', text)) == solutions
-
-
-def test_the_site_for_students_has_no_solution_and_no_page_for_instructors(book, tmp_path):
-    """As `make book SOLUTIONS=no` builds it; every link still leads somewhere, or the build would fail."""
-    tool.site(tmp_path / "site")
-    done, site = build(tmp_path / "site", tmp_path / "out")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    left_out = {"instructors.html", "schedule.html", "objectives.html", "misconceptions.html"}
-    names = {page.name for page in pages(site / "book")}
-    assert names == {page.name for page in pages(book / "book")} - left_out
-    for path in tool.chapters():
-        text = (site / "notebooks" / f"{path.stem}.html").read_text()
-        assert "tag_exercise" in text and "tag_solution" not in text and "Solution: click to see it" not in text
-    assert not [page.name for page in pages(site) if re.search("|".join(left_out), page.read_text())]
-
-
-def test_the_colab_button_waits_for_an_address(project, tmp_path, monkeypatch):
-    page = f"notebooks/{tool.chapters()[0].stem}"
-    copy = shutil.copytree(project, tmp_path / "copy")
-    monkeypatch.setattr(tool, "NOTEBOOKS", copy / "notebooks")
-    monkeypatch.setattr(tool, "CONFIG", copy / "_config.yml")
-    (copy / "_toc.yml").write_text(f"format: jb-book\nroot: {page}\n")
-
-    def built(address):
-        tool.set_address(address)  # a fork has one already
-        _, site = build(copy, tmp_path / "out")  # links to the other chapters are broken here, so it warns
-        return (site / f"{page}.html").read_text()
-
-    assert "colab.research.google.com" not in built("")
-    assert f"https://colab.research.google.com/github/someone/fork/blob/main/{page}.ipynb" in built(FORK)
 
 
 # In a browser
@@ -148,10 +94,18 @@ def served(book):
         server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """Its pages share what they have loaded."""
+    context = browser.new_context()
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser, served):
+def page(context, served):
     """A page that notes its errors and what it asks for from elsewhere."""
-    page = browser.new_page()
+    page = context.new_page()
     page.wrong = []
     page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
@@ -186,7 +140,7 @@ def test_a_chapter_opens_without_errors(chapter, page, served):
 # Renderings: the chapters that have one
 
 
-RENDERED = [path.stem for path in tool.chapters() if "organseg.render(" in path.read_text()]
+RENDERED = [path.stem for path in tool.chapters() if "organseg.render(" in read(path)]
 
 
 def test_the_book_has_one_copy_of_the_viewer(book):

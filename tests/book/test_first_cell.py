@@ -43,7 +43,7 @@ def python_without_organseg(tmp_path):
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True
     ).stdout.strip()
     # Packages of a folder named in a .pth file are seen; its own .pth files, as of an editable organseg, are not.
-    Path(packages, "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    Path(packages, "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return python
 
 

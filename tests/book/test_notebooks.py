@@ -10,50 +10,60 @@ from pathlib import Path
 import nbformat
 import prose
 import pytest
+import yaml
 
 import ledger
 import notebooks as tool
+from notebooks import has_tag, made
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = tool.chapters()
-EXCEPTIONS = tomllib.loads((ROOT / "tests" / "book" / "number_exceptions.toml").read_text())
+EXCEPTIONS = tomllib.loads(read(ROOT / "tests" / "book" / "number_exceptions.toml"))
 FACTS = prose.values("\n".join(f"{fact.section}: {fact.says}" for fact in ledger.facts()))
 LONGEST_CELL = 25  # lines
-
-
-def made(path):
-    return nbformat.read(path.with_suffix(".ipynb"), as_version=4)
 
 
 def code_cells(path):
     return tool.code(made(path))
 
 
-def has_tag(cell, tag):
-    return tool.has_tag(cell, tag)
+def same_cells(one, other):
+    """True where two notebooks have the same cells: kind, source without what was measured, and how they are shown."""
+
+    def cells(notebook):
+        for cell in notebook.cells:
+            words = re.sub(rf"(?m)^{re.escape(tool.MEASURED)}.*$", "", cell.source)
+            yield cell.cell_type, words, {key: value for key, value in cell.metadata.items() if value}
+
+    return list(cells(one)) == list(cells(other))
 
 
 each_chapter = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 
 
 def test_the_book_and_the_readme_have_every_chapter():
-    listed = re.findall(r"file: notebooks/(\w+)", (ROOT / "_toc.yml").read_text())
+    listed = re.findall(r"file: notebooks/(\w+)", read(ROOT / "_toc.yml"))
     assert listed == [path.stem for path in TEXTS]
-    readme = (ROOT / "README.md").read_text()
+    readme = read(ROOT / "README.md")
     for path in TEXTS:
         assert f"notebooks/{path.stem}.ipynb" in readme
 
 
 @each_chapter
 def test_notebook_has_the_cells_of_its_text(path):
-    assert tool.same_cells(tool.read_text(path), made(path)), "run `make notebooks`"
+    assert same_cells(tool.read_text(path), made(path)), "run `make notebooks`"
 
 
 def test_a_changed_cell_is_noticed(tmp_path):
     notebook = made(TEXTS[0])
-    assert tool.same_cells(tool.read_text(TEXTS[0]), notebook)
+    assert same_cells(tool.read_text(TEXTS[0]), notebook)
     notebook.cells[-1].source += " "
-    assert not tool.same_cells(tool.read_text(TEXTS[0]), notebook)
+    assert not same_cells(tool.read_text(TEXTS[0]), notebook)
 
 
 @each_chapter
@@ -74,7 +84,7 @@ def test_head_says_what_was_measured(path):
     line = tool.measured_line(notebook.metadata["organseg"])
     heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
     assert len(heads) == 1 and line in heads[0].source
-    assert line in path.read_text()
+    assert line in read(path)
 
 
 @each_chapter
@@ -82,7 +92,7 @@ def test_notebook_is_quick_and_small(path):
     measures = made(path).metadata["organseg"]
     assert measures["seconds"] <= 120
     assert measures["memory_gb"] <= 4
-    largest = 3e6 if "organseg.render(" in path.read_text() else 1e6  # a rendering carries its surfaces
+    largest = 3e6 if "organseg.render(" in read(path) else 1e6  # a rendering carries its surfaces
     assert path.with_suffix(".ipynb").stat().st_size <= largest
 
 
@@ -158,7 +168,7 @@ def test_chapter_has_its_parts(path):
 
 
 def exercise_numbers(path):
-    return re.findall(r"^### Exercise (\d+\.\d+) ★+ \S", path.read_text().replace("# #", "#"), flags=re.MULTILINE)
+    return re.findall(r"^### Exercise (\d+\.\d+) ★+ \S", read(path).replace("# #", "#"), flags=re.MULTILINE)
 
 
 def said(cell):
@@ -199,14 +209,18 @@ def test_no_later_cell_needs_a_solution(path):
 
 def test_new_words_keep_the_outputs_and_new_code_asks_for_a_run(tmp_path):
     copy = tmp_path / TEXTS[0].name
-    text, outputs = TEXTS[0].read_text(), [cell.outputs for cell in code_cells(TEXTS[0])]
+    text, outputs = read(TEXTS[0]), [cell.outputs for cell in code_cells(TEXTS[0])]
+    shutil.copy(TEXTS[0], tmp_path)
     shutil.copy(TEXTS[0].with_suffix(".ipynb"), tmp_path)
-    copy.write_text(text.replace("## Summary", "## In short"))
-    assert not tool.is_current(copy)
-    assert tool.keep_outputs(copy) and tool.is_current(copy)
+    assert tool.keep_outputs(copy)
+    for suffix in (".py", ".ipynb"):
+        assert read(copy.with_suffix(suffix)) == read(TEXTS[0].with_suffix(suffix)), "nothing has changed"
+    copy.write_text(text.replace("## Summary", "## In short"), encoding="utf-8")
+    assert tool.keep_outputs(copy)
+    assert same_cells(tool.read_text(copy), made(copy))
     assert [cell.outputs for cell in code_cells(copy)] == outputs
-    copy.write_text(text.replace("import organseg", "import organseg  # again"))
-    assert not tool.keep_outputs(copy) and not tool.is_current(copy)
+    copy.write_text(text.replace("import organseg", "import organseg  # again"), encoding="utf-8")
+    assert not tool.keep_outputs(copy)
 
 
 def test_student_version_has_no_solution(tmp_path):
@@ -220,20 +234,22 @@ def test_student_version_has_no_solution(tmp_path):
         assert len(cells) + len(solutions) == len(made(text).cells)
 
 
-def test_the_address_goes_to_the_settings_and_to_every_first_cell(tmp_path, monkeypatch):
-    before = tool.address()
+@pytest.mark.parametrize("ref", ["main", "v0.1.0"])
+def test_the_address_goes_to_the_settings_and_to_every_first_cell(tmp_path, monkeypatch, ref):
+    before = yaml.safe_load(read(ROOT / "_config.yml"))["repository"]
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     shutil.copy(ROOT / "_config.yml", tmp_path)
     monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(tool, "CONFIG", tmp_path / "_config.yml")
-    tool.set_address("https://github.com/someone/fork")
+    tool.set_address("https://github.com/someone/fork", ref)
     assert tool.address() == "https://github.com/someone/fork"
-    assert 'colab_url: "https://colab.research.google.com"' in (tmp_path / "_config.yml").read_text()
+    assert 'colab_url: "https://colab.research.google.com"' in read(tmp_path / "_config.yml")
+    assert f"  branch: {ref}\n" in read(tmp_path / "_config.yml")
     for path in tool.chapters():
         assert path.is_relative_to(tmp_path)
-        assert '"git+https://github.com/someone/fork"' in path.read_text()
-        assert '"git+https://github.com/someone/fork"' in code_cells(path)[0].source
-        assert tool.is_current(path), "setting the address must not ask for a new run"
-    tool.set_address(before)
+        assert f'"git+https://github.com/someone/fork@{ref}"' in read(path)
+        assert f'"git+https://github.com/someone/fork@{ref}"' in code_cells(path)[0].source
+        assert tool.keep_outputs(path), "setting the address must not ask for a new run"
+    tool.set_address(before["url"], before["branch"])
     for path in [tmp_path / "_config.yml", *tool.chapters()]:
-        assert path.read_text() == (ROOT / path.relative_to(tmp_path)).read_text(), "there and back"
+        assert read(path) == read(ROOT / path.relative_to(tmp_path)), "there and back"

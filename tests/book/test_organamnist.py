@@ -4,17 +4,17 @@ import jupytext
 import matplotlib.pyplot as plt
 import numpy as np
 from data_sets import organamnist
-from test_notebooks import TEXTS
 
 import organseg
+from notebooks import NOTEBOOKS
 
 
 def test_the_optional_experiment_of_chapter_3_runs_and_learns(tmp_path, monkeypatch, capsys):
-    cells = jupytext.read(next(path for path in TEXTS if path.stem == "03_cnn")).cells
+    cells = jupytext.read(NOTEBOOKS / "03_cnn.py").cells
     optional = [cell.source for cell in cells if cell.cell_type == "code" and "organamnist" in cell.source]
     assert len(optional) == 4, optional
     file = organamnist(tmp_path / "organamnist.npz", count=500)
-    monkeypatch.setattr(plt, "show", lambda: None)
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     names = {"np": np, "plt": plt, "organseg": organseg, "organamnist": str(file)}
     for source in optional[1:]:  # the first sets the path to None
         exec(source, names)

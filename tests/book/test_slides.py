@@ -43,7 +43,7 @@ def test_a_deck_has_every_figure_the_head_the_exercises_and_the_summary(chapter,
     assert re.findall(r":alt: (.*)", text) == figures(chapter)
     assert text.startswith(f"# {chapter.title}\n\n{chapter.promise}")
     for exercise in chapter.exercises:
-        assert f"- {exercise.number} {'★' * exercise.stars} {exercise.title}" in text
+        assert f"- {exercise.number} {exercise.stars} {exercise.title}\n" in text
         assert exercise.solution not in text
     headings = re.findall(r"^## (.*)", text, flags=re.MULTILINE)
     assert headings[0] == "Objectives" and headings[-1] == "Summary"
@@ -74,10 +74,18 @@ PICTURES = """() => [...Reveal.getCurrentSlide().querySelectorAll('img')].filter
     .map(image => [image.alt, image.complete && image.naturalWidth, image.getBoundingClientRect().width])"""
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """Its pages have a slide's size, and share what they have loaded."""
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser):
-    """A page of a slide's size that notes its errors and whatever it asks for beside files."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+def page(context):
+    """A page that notes its errors and whatever it asks for beside files."""
+    page = context.new_page()
     page.wrong = []
     page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: page.wrong.append(str(error)))

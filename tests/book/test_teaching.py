@@ -8,7 +8,7 @@ import pytest
 
 import teaching
 
-PLAN = tomllib.loads(teaching.PLAN.read_text())
+PLAN = tomllib.loads(teaching.PLAN.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +16,28 @@ def course():
     return teaching.read_chapters()
 
 
-def test_the_committed_pages_are_what_the_chapters_say_now():
-    for path, text in teaching.pages().items():
-        assert path.read_text() == text, "run `make pages`"
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The pages' texts, by name, as `make pages` writes them."""
+    folder = tmp_path_factory.mktemp("pages")
+    teaching.write(folder)
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+def test_the_pages_that_are_made_are_in_the_book_and_not_in_the_repository(pages):
+    contents = (teaching.ROOT / "_toc.yml").read_text(encoding="utf-8")
+    ignored = (teaching.ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert set(pages) == {"objectives.md", "schedule.md", "misconceptions.md"}
+    for name in pages:
+        assert f"file: book/{name.removesuffix('.md')}\n" in contents and f"/book/{name}" in ignored
+
+
+def test_the_objectives_of_every_chapter_are_told_with_its_minutes(pages, course):
+    for chapter in course.values():
+        assert f"## {chapter.title}\n\n{chapter.promise}\n" in pages["objectives.md"]
+        assert chapter.objectives in pages["objectives.md"]
+        row = f"| {chapter.link} | {chapter.minutes} min | {chapter.exercise_minutes} min | "
+        assert row in pages["objectives.md"]
 
 
 def clock(text):
@@ -26,9 +45,9 @@ def clock(text):
     return 60 * int(hours) + int(minutes)
 
 
-def test_the_day_adds_up():
-    text = (teaching.ROOT / "book" / "schedule.md").read_text()
-    rows = re.findall(r"^\| (\d+:\d\d)–(\d+:\d\d) \| (.*?) \| (.*?) \| (.*?) \|$", text, flags=re.MULTILINE)
+def test_the_day_adds_up(pages):
+    row = r"^\| (\d+:\d\d)–(\d+:\d\d) \| (.*?) \| (.*?) \| (.*?) \|$"
+    rows = re.findall(row, pages["schedule.md"], flags=re.MULTILINE)
     assert len(rows) == len(PLAN["day"]["parts"])
     for (_, ends, *_), (begins, *_) in zip(rows, rows[1:], strict=False):
         assert ends == begins
@@ -59,8 +78,8 @@ BROKEN = {
     "chapter 0 is in 0 weeks": lambda plan: plan["weeks"][0]["chapters"].remove(0),
     "chapter 0 is in 2 weeks": lambda plan: plan["weeks"][1]["chapters"].append(0),
     "chapter 0 has no place in the day": lambda plan: plan["day"]["parts"].pop(0),
-    "has no section 'Nowhere'": lambda plan: plan["day"]["parts"][1].update(sections=["Nowhere"]),
-    "has no exercise 1.9": lambda plan: plan["day"]["parts"][1].update(exercises=["1.9"]),
+    "found section 'Nowhere' of chapter 1": lambda plan: plan["day"]["parts"][1].update(sections=["Nowhere"]),
+    "found exercise '1.9' of chapter 1": lambda plan: plan["day"]["parts"][1].update(exercises=["1.9"]),
     "minutes without a break": lambda plan: plan["day"]["parts"][-1].update(minutes=120),
     "the day takes": lambda plan: plan["day"]["parts"].append(BREAK),
     "week 1 has": lambda plan: plan.update(weeks=[{**PLAN["weeks"][0], "chapters": sum(WEEKS, [])}]),
@@ -77,9 +96,9 @@ def test_a_plan_that_does_not_hold_is_one_line(words, course):
     assert words in str(stop.value) and "\n" not in str(stop.value)
 
 
-def test_each_exercise_has_its_wrong_answers_and_its_solution_behind_a_click(course):
-    text = (teaching.ROOT / "book" / "misconceptions.md").read_text()
-    parts = dict(re.findall(r"^### (\d+\.\d+) (.*?)(?=^### |\Z)", text, flags=re.MULTILINE | re.DOTALL))
+def test_each_exercise_has_its_wrong_answers_and_its_solution_behind_a_click(pages, course):
+    part = r"^### (\d+\.\d+) (.*?)(?=^### |\Z)"
+    parts = dict(re.findall(part, pages["misconceptions.md"], flags=re.MULTILINE | re.DOTALL))
     numbers = [exercise.number for chapter in course.values() for exercise in chapter.exercises]
     assert list(parts) == numbers
     for chapter in course.values():
@@ -90,5 +109,5 @@ def test_each_exercise_has_its_wrong_answers_and_its_solution_behind_a_click(cou
 
 
 def test_a_wrong_answer_without_words_is_one_line():
-    with pytest.raises(SystemExit, match="says nothing of its author's thinking"):
+    with pytest.raises(SystemExit, match="found no words for 7 of 0.1"):
         teaching._item("0.1", 7, "none of the organs")

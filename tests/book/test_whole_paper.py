@@ -3,17 +3,17 @@
 import jupytext
 import matplotlib.pyplot as plt
 import pytest
-from test_notebooks import TEXTS
 
+from notebooks import NOTEBOOKS
 from organseg.course import check  # noqa: F401  (a missing chapter of exercises shows here, not in the cells)
-from organseg.training import shorter
+from organseg.profiles import PROFILES
 
 HIDDEN = ("setup", "exercise", "solution")
 
 
 @pytest.mark.filterwarnings("ignore::organseg.OrgansegWarning")  # three slices are padded, and more of the kind
 def test_the_cells_run_on_real_scans_and_go_on_with_a_run(shared, tmp_path, monkeypatch, capsys):
-    cells = jupytext.read(next(path for path in TEXTS if path.stem == "11_whole_paper")).cells
+    cells = jupytext.read(NOTEBOOKS / "11_whole_paper.py").cells
     code = [c.source for c in cells if c.cell_type == "code" and not set(HIDDEN) & set(c.metadata.get("tags", ()))]
     monkeypatch.setenv("ORGANSEG_DATA", str(shared / "data" / "real_ct"))
     monkeypatch.setenv("ORGANSEG_RUN", str(tmp_path))
@@ -21,7 +21,7 @@ def test_the_cells_run_on_real_scans_and_go_on_with_a_run(shared, tmp_path, monk
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     names = {}
     exec(code[0], names)
-    names["profile"] = shorter("fast", steps=4, base_filters=2, crop_size=16, spacing=8.0, validate_every=2)
+    names["profile"] = PROFILES["fast"].replace(steps=4, base_filters=2, crop_size=16, spacing=8.0, validate_every=2)
     rest = code[1:]
     for source in rest:
         exec(source, names)
@@ -33,6 +33,6 @@ def test_the_cells_run_on_real_scans_and_go_on_with_a_run(shared, tmp_path, monk
     assert set(names["scores_test"].case) == tested and not set(names["scores_training"].case) & tested
     assert len(names["scores_test"]) == sum(len(file.annotated) for file in names["testing"])
 
-    names["profile"] = shorter(names["profile"], steps=6)  # another runtime: the same folder, and two steps more
+    names["profile"] = names["profile"].replace(steps=6)  # another runtime: the same folder, and two steps more
     exec(next(source for source in rest if "organseg.train(" in source), names)
     assert [row["step"] for row in names["history"]] == [2, 4, 6]

@@ -52,7 +52,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     architecture = {"network": "unet", "num_classes": 8, "base_filters": 1, "levels": 4}
     runs.save_settings(folder, runs.describe(architecture, WorkingGrid((6.0, 6.0, 6.0)), trained_on=["phantom_0000"]))
-    runs.save_weights(runs.build(architecture), folder)
+    runs.build(architecture).save_weights(folder / "model.weights.h5")
     return folder
 
 
@@ -102,7 +102,7 @@ def test_from_phantoms_to_a_table(trained, tmp_path, capfd):
     assert "50% of them centred on an organ" in said
     assert "--resume" in fails(train, capfd)
     main([*train, "--resume"])
-    held_out = json.loads((out / "run.json").read_text())["held_out"]
+    held_out = json.loads((out / "run.json").read_text(encoding="utf-8"))["held_out"]
     predict = ["predict", str(out), str(data), "--out", str(tmp_path / "predictions")]
     main(predict)
     assert sorted(p.name for p in (tmp_path / "predictions").iterdir()) == [
@@ -114,14 +114,14 @@ def test_from_phantoms_to_a_table(trained, tmp_path, capfd):
     main(["evaluate", str(data), str(tmp_path / "predictions"), "--out", str(tmp_path / "table.csv")])
     printed = capfd.readouterr().out
     assert "Total Avg." in printed and "1 cases" in printed
-    rows = (tmp_path / "table.csv").read_text().splitlines()
+    rows = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 1 + 7 and (tmp_path / f"table_{held_out[0]}.png").stat().st_size > 10_000
 
 
 def test_evaluate_gives_full_marks_to_the_truth_and_skips_what_was_not_annotated(shared, tmp_path, capfd):
     labels = shared / "data" / "real_ct"
     main(["evaluate", str(labels), str(labels / "labelsTr"), "--out", str(tmp_path / "table.csv")])
-    rows = [line.split(",") for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]
+    rows = [line.split(",") for line in (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[1:]]
     assert {float(row[2]) for row in rows if row[2]} == {1.0}
     assert [row[1] for row in rows if row[0] == "dcmqi_3slice"] == ["liver"]
     assert "vein" not in [row[1] for row in rows if row[0] == "amos_0001_slab"]
@@ -202,12 +202,37 @@ def test_unusable_training_data_is_refused_before_anything_is_written(tmp_path, 
 def test_a_run_of_another_architecture_is_refused(run, shared, tmp_path, capfd):
     other = tmp_path / "other"
     shutil.copytree(run, other)
-    settings = json.loads((other / "run.json").read_text())
+    settings = json.loads((other / "run.json").read_text(encoding="utf-8"))
     settings["architecture"]["base_filters"] = 2
-    (other / "run.json").write_text(json.dumps(settings))
+    (other / "run.json").write_text(json.dumps(settings), encoding="utf-8")
     image = shared / "data" / "awkward" / "totalseg_example_ct_sm.nii.gz"
     assert "another architecture" in fails(["predict", other, image, "--out", tmp_path / "out"], capfd)
     assert "no run.json" in fails(["predict", tmp_path, image, "--out", tmp_path / "out"], capfd)
+
+
+def test_plain_folders_of_labels_are_scored_and_axes_stored_otherwise_are_turned(tmp_path, capfd):
+    label = np.zeros((8, 9, 10), np.uint8)
+    label[1:5, 2:7, 3:9] = 3
+    save_label(label, np.diag([2.0, 2, 3, 1]), tmp_path / "labels" / "a.nii.gz")
+    flipped = np.diag([-2.0, 2, 3, 1])
+    flipped[0, 3] = 14  # the same voxels, with x running the other way
+    save_label(label[::-1], flipped, tmp_path / "out" / "a.nii.gz")
+    main(["evaluate", str(tmp_path / "labels"), str(tmp_path / "out")])
+    rows = [line.split(",") for line in (tmp_path / "out" / "table.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert {row[1]: row[2] for row in rows if row[2]} == {"liver": "1.0"}
+    save_label(np.where(label, 9, 0), np.diag([2.0, 2, 3, 1]), tmp_path / "out" / "a.nii.gz")
+    assert "label ids 9" in fails(["evaluate", tmp_path / "labels", tmp_path / "out"], capfd)
+
+
+def test_a_case_whose_name_ends_like_a_channel_is_scored(tmp_path, capfd):
+    """The phantom of seed 0 is called phantom_0000, as if 0000 were the channel of an image."""
+    data = tmp_path / "data"
+    main(["phantom", str(data), "--cases", "1", "--shape", "24", "24", "24"])
+    main(["evaluate", str(data), str(data / "labelsTr"), "--out", str(tmp_path / "table.csv")])
+    assert "1 cases" in capfd.readouterr().out
+    assert {line.split(",")[0] for line in (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[1:]} == {
+        "phantom_0000"
+    }
 
 
 def test_a_prediction_on_another_grid_is_not_scored(tmp_path, capfd):

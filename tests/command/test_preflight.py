@@ -9,11 +9,10 @@ import pytest
 
 from organseg import networks
 from organseg.__main__ import main
-from organseg.command.preflight import Pace, PeakMemory, check_machine
+from organseg.command.preflight import Pace, PeakMemory, measure_pace
 from organseg.profiles import PROFILES
-from organseg.training import shorter
 
-TINY = shorter("lesson", base_filters=1, crop_size=16)
+TINY = PROFILES["lesson"].replace(base_filters=1, crop_size=16)
 
 
 def pace(**changes):
@@ -46,7 +45,7 @@ def test_the_report_says_all_that_was_measured():
 
 def test_a_machine_is_measured_in_the_time_given():
     began = time.monotonic()
-    measured = check_machine(TINY, seconds=8)
+    measured = measure_pace(TINY, seconds=8)
     assert time.monotonic() - began < 60
     assert len(measured.step_seconds) >= 2 and min(measured.step_seconds) > 0
     assert measured.first_seconds > np.median(measured.step_seconds), "the first step builds the graph"

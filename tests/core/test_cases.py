@@ -95,7 +95,7 @@ def test_missing_empty_and_foreign_files_are_refused(tmp_path):
     refused("no such file", "gone.nii.gz", load_case, tmp_path / "gone.nii.gz")
     refused("no such file", tmp_path, load_case, tmp_path)  # a folder
     for name in ("empty.nii", "empty.nii.gz", "text.nii", "text.txt"):
-        (tmp_path / name).write_text("" if name.startswith("empty") else "not an image\n" * 100)
+        (tmp_path / name).write_text("" if name.startswith("empty") else "not an image\n" * 100, encoding="utf-8")
         refused("no readable image", name, load_case, tmp_path / name)
 
 
@@ -211,15 +211,15 @@ def test_images_are_saved_as_rounded_hu(tmp_path):
 def test_an_interrupted_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
     for existing in (False, True):
         if existing:
-            (tmp_path / "a.txt").write_text("old")
+            (tmp_path / "a.txt").write_text("old", encoding="utf-8")
         with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "a.txt") as aside:
-            aside.write_text("half")
+            aside.write_text("half", encoding="utf-8")
             raise KeyboardInterrupt
         assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] * existing
-    assert (tmp_path / "a.txt").read_text() == "old"
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
     with whole_file(tmp_path / "a.txt") as aside:
-        aside.write_text("new")
-    assert (tmp_path / "a.txt").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+        aside.write_text("new", encoding="utf-8")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "new" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_case_names_lose_ending_and_channel():
@@ -251,8 +251,8 @@ def folder(tmp_path):
 
 
 def change(folder, **entries):
-    about = json.loads((folder / "dataset.json").read_text()) | entries
-    (folder / "dataset.json").write_text(json.dumps(about))
+    about = json.loads((folder / "dataset.json").read_text(encoding="utf-8")) | entries
+    (folder / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def test_a_written_dataset_json_is_read_back(folder):
@@ -275,7 +275,7 @@ def test_a_training_image_without_label_is_refused(folder):
 
 def test_hidden_and_foreign_files_in_the_images_folder_are_left_alone(folder):
     for name in ("._a1_0000.nii.gz", "notes.txt", ".DS_Store"):  # as macOS leaves them
-        (folder / "imagesTr" / name).write_text("")
+        (folder / "imagesTr" / name).write_text("", encoding="utf-8")
     assert [case.name for case in find_cases(folder)] == ["a1", "a2", "b"]
 
 
@@ -298,7 +298,7 @@ def test_other_labels_than_the_seven_organs_are_refused(folder, labels):
 
 def test_a_broken_dataset_json_is_refused(folder):
     for text in ("", "{", "[]", "3"):
-        (folder / "dataset.json").write_text(text)
+        (folder / "dataset.json").write_text(text, encoding="utf-8")
         refused("no readable labels", "dataset.json", find_cases, folder)
 
 

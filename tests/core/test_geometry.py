@@ -16,11 +16,11 @@ from organseg.geometry import (
     canonical_spacing,
     choose_grid,
     half_resolution,
-    normalise,
     to_canonical,
     to_file_grid,
     to_working,
 )
+from organseg.scans import normalise
 
 THREE = WorkingGrid()
 ONE = WorkingGrid((1.0, 1.0, 1.0))
@@ -189,6 +189,19 @@ def test_real_livers_and_spleens_come_back_to_their_place(shared):
         assert 2 * both / ((back == organ).sum() + (truth.label == organ).sum()) >= 0.95
 
 
+@pytest.mark.parametrize("axes", ["RAS", "LPI", "SRA", "IPL"])
+def test_body_levels_turn_with_the_axis_that_runs_along_the_patient(axes):
+    image = np.zeros((2, 3, 4), np.float32)
+    image[..., :] = levels = np.array([3, 2, 1, 0])  # from the pelvis up; each slice holds its own level
+    turn = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), orientations.axcodes2ornt(axes))
+    turned = orientations.apply_orientation(image, turn)
+    along_z = next(n for n, letter in enumerate(axes) if letter in "SI")
+    stored = np.moveaxis(turned, along_z, 0)[:, 0, 0].astype(np.uint8)
+    case = Case(turned, None, orientations.inv_ornt_aff(turn, image.shape), "case", body_levels=stored)
+    assert case.axes == axes and (list(stored) == list(levels)) == ("S" in axes)
+    assert to_canonical(case).body_levels.tolist() == levels.tolist()
+
+
 def test_half_resolution_covers_the_same_volume():
     affine = np.diag([-1.0, 2.0, 5.0, 1.0])
     affine[:3, 3] = 7, 8, 9
@@ -284,7 +297,7 @@ def test_what_belongs_to_a_case_survives_and_levels_do_not():
     case = Case(np.zeros((4, 4, 4), np.float32), None, np.eye(4), "a", (1, 3), np.zeros(4, np.uint8), "anna")
     found = to_working(case, THREE)
     assert (found.name, found.annotated, found.patient, found.label) == ("a", (1, 3), "anna", None)
-    assert found.levels is None and case.levels is not None
+    assert found.body_levels is None and case.body_levels is not None
 
 
 def test_normalised_air_is_zero_and_the_window_is_zero_to_one():

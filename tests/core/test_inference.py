@@ -7,8 +7,9 @@ import pytest
 from organseg import inference
 from organseg.cases import Case
 from organseg.geometry import WorkingGrid
-from organseg.inference import affordable_depth, bytes_per_voxel, in_precision, predict, predict_probabilities, tiles
-from organseg.networks import unet
+from organseg.inference import affordable_depth, bytes_per_voxel, predict, predict_probabilities, tiles
+from organseg.networks import fcn, in_precision, reach, size_multiple, unet
+from organseg.runs import Run
 
 DEPTH = 168  # longer than a tile with two margins, so that inner tiles have both
 
@@ -98,7 +99,44 @@ def test_kept_slices_follow_each_other_and_see_their_margin(depth, tile_depth, m
 @pytest.mark.parametrize("tile_depth", [0, 12, -8])
 def test_tile_depths_are_multiples_of_8(tile_depth):
     with pytest.raises(ValueError, match="multiple of 8"):
-        tiles(64, tile_depth)
+        tiles(64, tile_depth, margin=48)
+
+
+@pytest.mark.parametrize("levels, multiple, voxels", [(2, 2, 8), (3, 4, 22), (4, 8, 46), (5, 16, 94)])
+def test_the_reach_and_the_multiple_follow_from_the_network(levels, multiple, voxels):
+    """By experiment: the farthest voxel whose change an output at a tile's border notices."""
+    keras.utils.set_random_seed(1)
+    network = unet(base_filters=1, levels=levels, spatial_dims=2)
+    for layer in network.layers:
+        if hasattr(layer, "kernel"):  # all positive, so that nothing cancels and no ReLU is silent
+            layer.set_weights([np.full(w.shape, w.ndim > 1, np.float32) for w in layer.get_weights()])
+    scores = keras.Model(network.inputs, network.layers[-2].output)
+    size = 4 * 16 * -(-voxels // 16)
+    start = size // 2  # a tile begins here
+    image = np.zeros((size, multiple, size, 1), np.float32)
+    image[np.arange(size), :, np.arange(size)] = 1.0  # a batch of images, each with one bright line
+    change = scores.predict(image, batch_size=64, verbose=0) - scores.predict(0 * image[:1], verbose=0)
+    noticed = np.abs(change[:, :, start : start + multiple]).max(axis=(1, 2, 3)) > 0
+    first, last = np.flatnonzero(noticed)[[0, -1]]
+    assert max(start - first, last - (start + multiple - 1)) == reach(network) == voxels
+    assert size_multiple(network) == multiple
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: unet(base_filters=2, levels=3),
+        lambda: fcn(base_filters=2, spatial_dims=3),
+        lambda: unet(base_filters=1, levels=5),
+    ],
+)
+def test_other_networks_are_tiled_exactly_too(build):
+    keras.utils.set_random_seed(3)
+    network = build()
+    image = np.random.default_rng(0).random((16, 16, 4 * reach(network)), dtype=np.float32)
+    depth = size_multiple(network)
+    whole = predict_probabilities(network, image, tile_depth=-(-image.shape[2] // depth) * depth)
+    assert np.abs(predict_probabilities(network, image, tile_depth=2 * depth) - whole).max() <= 5e-6
 
 
 def test_any_size_is_padded_with_air_and_cut_back(network):
@@ -168,7 +206,7 @@ def test_labels_lie_on_the_files_own_grid_whatever_its_axes(axes):
     turned = orientations.apply_orientation(image, turn)
     case = Case(turned, None, affine @ orientations.inv_ornt_aff(turn, image.shape), "case")
     assert case.axes == axes
-    label = predict(marker_network(), case, WorkingGrid((2.0, 2.0, 2.0)), precision="float32")
+    label = predict(Run(marker_network(), WorkingGrid((2.0, 2.0, 2.0)), {}), case, precision="float32")
     assert label.shape == turned.shape and label.dtype == np.uint8
     assert set(np.unique(label)) == {0, 3}
     for found, true in zip(np.argwhere(label == 3).mean(axis=0), np.argwhere(turned > 0).mean(axis=0), strict=True):

@@ -3,20 +3,24 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 
 from organseg import runs
+from organseg.backend import has_gpu, resolve_precision
 from organseg.cases import Case
 from organseg.errors import OrgansegError
 from organseg.geometry import WorkingGrid
 from organseg.organs import ORGAN_NAMES
-from organseg.profiles import PROFILES, choose_profile, training_precision
-from organseg.training import shorter, train
+from organseg.profiles import PROFILES, choose_profile, find_profile
+from organseg.scans import to_scan
+from organseg.training import train
 
-TINY = shorter("lesson", base_filters=2, crop_size=16, steps=3, validate_every=2, spacing=6.0)
+TINY = PROFILES["lesson"].replace(base_filters=2, crop_size=16, steps=3, validate_every=2, spacing=6.0)
 
 
 def make_case(seed, size=20):
@@ -50,7 +54,7 @@ def test_three_steps_change_the_weights_and_give_finite_losses(cases, request, p
     if precision == TINY.precision:
         _, run, history = request.getfixturevalue("three_steps")
     else:
-        run, history = train(cases[:4], None, shorter(TINY, precision=precision), cases[4:], progress=False)
+        run, history = train(cases[:4], None, TINY.replace(precision=precision), cases[4:], progress=False)
     keras.utils.set_random_seed(0)
     untrained = runs.build(run.settings["architecture"])
     assert [row["step"] for row in history] == [2, 3]
@@ -63,7 +67,7 @@ def test_three_steps_change_the_weights_and_give_finite_losses(cases, request, p
 def test_a_short_training_learns_and_scores_at_inference(cases):
     """Fails when the sign of the loss, the labels or the batch-norm statistics of inference are wrong."""
     run, history = train(
-        cases[:4], None, shorter(TINY, base_filters=4, steps=60, validate_every=30), cases[4:], progress=False
+        cases[:4], None, TINY.replace(base_filters=4, steps=60, validate_every=30), cases[4:], progress=False
     )
     assert history[-1]["loss"] < history[0]["loss"] < 0
     assert history[-1]["dice_liver"] > 0.7
@@ -73,8 +77,8 @@ def test_a_short_training_learns_and_scores_at_inference(cases):
 def test_a_run_folder_holds_all_that_is_needed_to_predict(three_steps):
     folder, run, _ = three_steps
     names = {path.name for path in folder.iterdir()}
-    assert names == {"run.json", "model.weights.h5", "checkpoint.npz", "history.csv", "curves.png"}
-    settings = json.loads((folder / "run.json").read_text())
+    assert names == {"run.json", "model.weights.h5", "checkpoint.npz", "history.csv"}
+    settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert settings["trained_on"] == [f"case{i}" for i in range(4)] and settings["held_out"] == ["case4"]
     assert settings["profile"]["organ_share"] == 0.5  # how crops are drawn is on record
     loaded = runs.load_run(folder)
@@ -82,7 +86,7 @@ def test_a_run_folder_holds_all_that_is_needed_to_predict(three_steps):
     assert all(
         np.array_equal(a, b) for a, b in zip(loaded.network.get_weights(), run.network.get_weights(), strict=True)
     )
-    with open(folder / "history.csv", newline="") as file:
+    with open(folder / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == [2, 3]
     assert {f"dice_{name}" for name in ORGAN_NAMES} < set(rows[0])
@@ -93,7 +97,7 @@ class Stopped(Exception):
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(cases, tmp_path, monkeypatch):
-    profile = shorter(TINY, steps=6, validate_every=3)
+    profile = TINY.replace(steps=6, validate_every=3)
     unbroken, history = train(cases[:4], tmp_path / "unbroken", profile, progress=False)
 
     from organseg.sampling import CropSampler
@@ -120,8 +124,8 @@ def test_runs_are_never_mixed_up(cases, three_steps, tmp_path):
     shutil.copytree(three_steps[0], tmp_path / "run")
     refusals = [
         (dict(), "expected an empty place"),
-        (dict(profile=shorter(TINY, base_filters=3), resume=True), "found a run with architecture"),
-        (dict(profile=shorter(TINY, spacing=5.0), resume=True), "found a run with grid"),
+        (dict(profile=TINY.replace(base_filters=3), resume=True), "found a run with architecture"),
+        (dict(profile=TINY.replace(spacing=5.0), resume=True), "found a run with grid"),
         (dict(seed=1, resume=True), "found a run with seed"),
     ]
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
@@ -155,14 +159,28 @@ def test_the_profile_can_be_chosen_by_the_environment(monkeypatch):
     assert choose_profile() == "lesson"
     monkeypatch.delenv("ORGANSEG_PROFILE")
     assert choose_profile() in ("fast", "gpu")
-    assert training_precision("float32") == "float32"
+    monkeypatch.setenv("ORGANSEG_PROFILE", "Fast")
+    with pytest.raises(OrgansegError, match="found the profile 'Fast'; expected one of lesson, fast, gpu, paper"):
+        find_profile()
+
+
+def test_profiles_are_plain_data_that_imports_no_keras():
+    code = "import sys, organseg; organseg.PROFILES; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_auto_is_one_rule_and_a_named_precision_stays():
+    assert resolve_precision("mixed_bfloat16") == "mixed_bfloat16"
+    assert resolve_precision("auto", training=True) == ("mixed_float16" if has_gpu() else "float32")
+    known = {"mixed_float16"} if has_gpu() else {"mixed_bfloat16", "float32"}
+    assert resolve_precision("auto") in known
 
 
 def test_adam_starts_at_1e_2_and_only_schedules_change_it():
-    from organseg.training import compiled
+    from organseg.training import compile_for_training
 
     def rate(profile):
-        optimizer = compiled(runs.build({"network": "unet", "base_filters": 1}), profile).optimizer
+        optimizer = compile_for_training(runs.build({"network": "unet", "base_filters": 1}), profile).optimizer
         return type(optimizer).__name__, float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
     assert rate(PROFILES["paper"]) == ("Adam", pytest.approx(1e-2))
@@ -171,10 +189,10 @@ def test_adam_starts_at_1e_2_and_only_schedules_change_it():
 
 @pytest.mark.parametrize("precision, scaled", [("float32", False), ("mixed_bfloat16", False), ("mixed_float16", True)])
 def test_the_loss_is_scaled_in_float16_alone(precision, scaled):
-    from organseg.training import compiled
+    from organseg.training import compile_for_training
 
     network = runs.build({"network": "unet", "base_filters": 1}, dtype=precision)
-    optimizer = compiled(network, TINY).optimizer
+    optimizer = compile_for_training(network, TINY).optimizer
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == scaled
     assert optimizer.built
 
@@ -185,5 +203,18 @@ def test_unannotated_organs_are_not_scored(cases):
     from organseg.training import validate
 
     everything_liver = runs.build({"network": "unet", "base_filters": 1})
-    scores = validate(everything_liver, [replace(cases[0], annotated=(1, 3))])
+    scores = validate(everything_liver, [to_scan(replace(cases[0], annotated=(1, 3)))])
     assert np.isfinite(scores["dice_liver"]) and np.isnan(scores["dice_pancreas"])
+
+
+def test_a_training_that_diverges_in_a_named_or_resolved_precision_stops_in_one_line(cases):
+    for precision in ("float32", "auto"):
+        broken = TINY.replace(learning_rate=1e38, steps=20, precision=precision)
+        with pytest.raises(OrgansegError, match="found a loss of nan at step .*; expected a number"):
+            train(cases[:4], None, broken, progress=False)
+
+
+def test_whoever_asks_is_shown_the_history_after_each_validation(cases):
+    seen = []
+    train(cases[:4], None, TINY, progress=False, after_validation=lambda history: seen.append(len(history)))
+    assert seen == [1, 2]

@@ -188,7 +188,7 @@ def write_tables(path, tables):
     lines = []
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {value(entry)}" for key, entry in table.items() if key != "like")]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -218,7 +218,7 @@ def serving(nginx, folder):
                 location /moved/ {{ rewrite ^/moved/(.*)$ http://127.0.0.1:{port}/$1 redirect; }}
             }}
         }}"""
-    (folder / "nginx.conf").write_text(settings)
+    (folder / "nginx.conf").write_text(settings, encoding="utf-8")
     user = ["-g", "user root;"] if shutil.os.getuid() == 0 else []
     server = subprocess.Popen([nginx, "-c", str(folder / "nginx.conf"), *user], stderr=subprocess.DEVNULL)
     try:

@@ -46,7 +46,7 @@ def mapping(tmp_path):
 
     def write(text):
         path = tmp_path / "mapping.toml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return path
 
     return write
@@ -107,7 +107,9 @@ def test_a_label_on_another_grid_leaves_out_its_case(tmp_path, mapping, capfd):
     save_label(phantom(1).label, moved, scans / "seg" / "p1_seg.nii.gz")
     assert "1 case was left out" in refused(capfd, scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
     assert [files.name for files in find_cases(tmp_path / "out")] == ["p0", "p2"]
-    assert "another grid" in json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"]["p1"]
+    assert (
+        "another grid" in json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))["left_out"]["p1"]
+    )
 
 
 def test_a_corrected_label_is_taken_over_and_new_scans_are_added(tmp_path, mapping):
@@ -228,7 +230,7 @@ def test_a_scaled_image_that_is_no_ct_in_hu_is_named(tmp_path, mapping, capfd):
     own(scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
     printed = capfd.readouterr()
     assert "look at p0: lowest value 0: a CT in HU has air near -1000" in printed.out
-    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
     assert "another modality" in about["prepared"]["p0"][0]
 
 
@@ -247,7 +249,9 @@ def test_dicom_series_with_labels_keep_a_patients_scans_together(tmp_path, mappi
         np.testing.assert_array_equal(case.image, np.rint(truth.image))
         np.testing.assert_array_equal(case.label, truth.label)
         np.testing.assert_allclose(case.affine, truth.affine, atol=1e-4)
-    written = "".join(p.read_text() for p in (tmp_path / "out").iterdir() if p.suffix in (".json", ".md"))
+    written = "".join(
+        p.read_text(encoding="utf-8") for p in (tmp_path / "out").iterdir() if p.suffix in (".json", ".md")
+    )
     assert "4711" not in written and "Doe" not in written
 
 
@@ -307,7 +311,7 @@ def test_the_place_of_the_scans_is_checked(tmp_path, mapping, capfd):
 # The book's page
 
 
-PAGE = (ROOT / "book" / "data.md").read_text()
+PAGE = (ROOT / "book" / "data.md").read_text(encoding="utf-8")
 
 
 EXPECTED = [[(3, 4), (3, 4), (3,)], [(2, 3), (2, 3), (3,)], [(3,), (3,), (3,)]]
@@ -339,7 +343,9 @@ def test_the_mappings_of_the_books_page_work(tmp_path, mapping, number):
 
 def test_the_lines_that_the_page_explains_are_those_of_the_program():
     told = re.findall(r"^\| `(.*?)`", PAGE.split("## When something goes wrong")[1], flags=re.MULTILINE)
-    sources = "".join(path.read_text() for path in [*SCRIPTS.glob("*.py"), ROOT / "lib" / "organseg" / "folders.py"])
+    sources = "".join(
+        path.read_text(encoding="utf-8") for path in [*SCRIPTS.glob("*.py"), ROOT / "lib" / "organseg" / "folders.py"]
+    )
     written = re.sub(r'"\s*f?"', "", sources)  # strings over several lines
     assert len(told) == 14
     missing = [words for words in told if words not in written and words != os.strerror(28)]

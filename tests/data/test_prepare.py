@@ -126,7 +126,7 @@ def test_the_publishers_test_split_goes_where_it_is_never_trained_on(clean):
 
 def test_a_card_states_licence_citation_and_what_was_changed(clean):
     for name in EXPECTED:
-        text, table = (clean / name / "DATASET.md").read_text(), read_datasets(DATASETS)[name]
+        text, table = (clean / name / "DATASET.md").read_text(encoding="utf-8"), read_datasets(DATASETS)[name]
         assert table["licence"] in text and table["citation"] in text and table["source"] in text
         assert "rounded to whole HU" in text
 
@@ -134,7 +134,7 @@ def test_a_card_states_licence_citation_and_what_was_changed(clean):
 def test_dataset_json_is_what_nnunet_asks_for(clean):
     """Its fields, and as many labels as numTraining says, which nnU-Net checks before it plans anything."""
     for name in EXPECTED:
-        about = json.loads((clean / name / "dataset.json").read_text())
+        about = json.loads((clean / name / "dataset.json").read_text(encoding="utf-8"))
         assert about["channel_names"] == {"0": "CT"} and about["file_ending"] == ".nii.gz"
         assert list(about["labels"].values()) == list(range(8))
         assert about["numTraining"] == len(list((clean / name / "labelsTr").glob("*.nii.gz")))
@@ -382,7 +382,7 @@ def test_a_nifti_that_claims_100_gb_leaves_out_its_case_only(tmp_path, capfd):
         file.writestr("RawData/Training/label/label0007.nii.gz", nifti(phantom(0).label, phantom(0).affine))
     line = fails(capfd, "btcv", tmp_path / "out", DATASETS, "--from", archive)
     assert "1 case was left out" in line
-    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))
     assert list(about["left_out"]) == ["btcv_0007"] and "claims" in about["left_out"]["btcv_0007"]
     assert [files.name for files in find_cases(tmp_path / "out")] == ["btcv_0001", "btcv_0002"]
 
@@ -396,7 +396,7 @@ def test_a_damaged_member_leaves_out_its_case_and_says_so(tmp_path, capfd):
     archive.write_bytes(content)
     line = fails(capfd, "btcv", tmp_path / "out", DATASETS, "--from", archive)
     assert "1 case was left out" in line
-    assert "btcv_0002" in json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"]
+    assert "btcv_0002" in json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))["left_out"]
     assert [files.name for files in find_cases(tmp_path / "out")] == ["btcv_0001", "btcv_0003"]
 
 
@@ -408,7 +408,7 @@ def test_an_unknown_label_value_is_not_taken_for_background(tmp_path, capfd):
         file.writestr("RawData/Training/img/img0005.nii.gz", image_bytes(phantom(1)))
         file.writestr("RawData/Training/label/label0005.nii.gz", nifti(strange, phantom(1).affine))
     fails(capfd, "btcv", tmp_path / "out", DATASETS, "--from", archive)
-    reason = json.loads((tmp_path / "out" / "dataset.json").read_text())["left_out"]["btcv_0005"]
+    reason = json.loads((tmp_path / "out" / "dataset.json").read_text(encoding="utf-8"))["left_out"]["btcv_0005"]
     assert "found label values 77" in reason
 
 
@@ -432,7 +432,7 @@ def test_a_case_without_its_label_is_left_out_and_named(tmp_path, capfd, name):
     out, table = tmp_path / "out", altered(DATASETS, name, tmp_path / "sets.toml", {"md5"})
     line = fails(capfd, name, out, table, "--from", archive)
     assert "1 case was left out; the others are ready" in line
-    about = json.loads((out / "dataset.json").read_text())
+    about = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     assert len(about["left_out"]) == 1 and "found no label" in next(iter(about["left_out"].values()))
     assert len(find_cases(out)) == 1
 
@@ -522,9 +522,13 @@ def test_a_prepared_set_is_trained_on_predicted_and_scored(clean, tmp_path, capf
     """The whole way by the command line, a few steps long: the publisher's test case is predicted, never trained on."""
     data = clean / "totalsegmentator-small"
     organseg_main(["train", str(data), "--out", str(tmp_path / "run"), "--profile", "lesson", "--steps", "2"])
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["trained_on"] == ["s0000", "s0001", "s0002"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["trained_on"] == [
+        "s0000",
+        "s0001",
+        "s0002",
+    ]
     organseg_main(["predict", str(tmp_path / "run"), str(data), "--out", str(tmp_path / "predictions")])
     assert [p.name for p in (tmp_path / "predictions").glob("*.nii.gz")] == ["s0003.nii.gz"]
     organseg_main(["evaluate", str(data), str(tmp_path / "predictions")])
-    rows = (tmp_path / "predictions" / "table.csv").read_text().splitlines()[1:]
+    rows = (tmp_path / "predictions" / "table.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {"s0003"} and "Total Avg." in capfd.readouterr().out

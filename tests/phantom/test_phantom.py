@@ -64,7 +64,7 @@ def cut_organs(case):
 def test_contract(shape, spacing):
     case = make_phantom(7, shape, spacing)
     assert case.image.shape == case.label.shape == shape
-    assert (case.image.dtype, case.label.dtype, case.levels.dtype) == (np.float32, np.uint8, np.uint8)
+    assert (case.image.dtype, case.label.dtype, case.body_levels.dtype) == (np.float32, np.uint8, np.uint8)
     assert (case.axes, case.name, case.annotated) == ("RAS", "phantom_0007", ORGAN_IDS)
     if spacing:
         assert case.spacing == pytest.approx(spacing)
@@ -150,10 +150,10 @@ def test_only_the_gallbladder_may_be_missing(phantoms):
 
 def test_levels_fall_from_pelvis_to_thorax(phantoms):
     for case in phantoms:
-        assert case.levels.shape == case.image.shape[2:]
-        assert (np.diff(case.levels.astype(int)) <= 0).all()
-        assert set(case.levels.tolist()) == set(range(len(BODY_LEVELS)))
-        liver = case.levels[(case.label == LIVER_ID).any(axis=(0, 1))]
+        assert case.body_levels.shape == case.image.shape[2:]
+        assert (np.diff(case.body_levels.astype(int)) <= 0).all()
+        assert set(case.body_levels.tolist()) == set(range(len(BODY_LEVELS)))
+        liver = case.body_levels[(case.label == LIVER_ID).any(axis=(0, 1))]
         assert np.mean(liver == BODY_LEVELS.index("upper abdomen")) > 0.7
 
 

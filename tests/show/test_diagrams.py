@@ -22,14 +22,25 @@ def ladder():
     return keras.Sequential([*steps, layers.Dense(10, activation="softmax")], name="ladder")
 
 
-def residual():
-    """Connections that are not across a U, one of them with a layer, one written with a plus."""
+def strided():
+    """Layers that are in none of the library's networks; the skip connection, written with a plus, carries two."""
     inputs = keras.Input((None, None, 1))
-    x = layers.Conv2D(4, 3)(inputs)
-    x = layers.Add()([layers.Conv2D(4, 3, padding="same")(x), x])
-    y = layers.Conv2D(8, 3, padding="same")(layers.Conv2D(8, 3, strides=2, padding="same")(x))
-    x = layers.GlobalAveragePooling2D()(y + layers.Conv2D(8, 1, strides=2)(x))
-    return keras.Model(inputs, layers.Dense(3)(x), name="residual")
+    x = layers.SpatialDropout2D(0.25)(layers.Conv2D(4, 3, padding="same", activation="leaky_relu")(inputs))
+    y = layers.Conv2D(8, 3, strides=2, padding="same")(x)
+    y = layers.UpSampling2D()(layers.Activation("relu")(layers.BatchNormalization()(y)))
+    x = layers.Dropout(0.5)(layers.Conv2D(8, 1)(x))
+    return keras.Model(inputs, layers.Activation("softmax")(y + x), name="strided")
+
+
+def residual():
+    """A connection that is not across a U."""
+    inputs = keras.Input((16, 16, 4))
+    return keras.Model(inputs, layers.Add()([layers.Conv2D(4, 3, padding="same")(inputs), inputs]), name="residual")
+
+
+def average():
+    steps = [keras.Input((32, 32, 1)), layers.Conv2D(4, 3, strides=2), layers.AveragePooling2D((3, 3), strides=2)]
+    return keras.Sequential([*steps, layers.GlobalAveragePooling2D(), layers.Dense(3)])
 
 
 def autoencoder():
@@ -48,18 +59,23 @@ MODELS = {
     "unet of two levels": lambda: unet(levels=2),
     "unet of six levels": lambda: unet(levels=6, base_filters=1),
     "ladder": ladder,
-    "residual": residual,
+    "strided": strided,
+    "average": average,
     "autoencoder": autoencoder,
     "one layer": lambda: keras.Sequential([keras.Input((5,)), layers.Dense(2)]),
 }
 
 
 def texts(figure):
-    return [text for text in figure.paper.texts if text.get_text()] + figure.legends[0].get_texts()
+    return figure.texts + figure.legends[0].get_texts()
 
 
 def words(figure):
     return [text.get_text() for text in texts(figure)]
+
+
+def bars_of(cards):
+    return [bar for card in cards for bar in card.bars]
 
 
 def trainable(model):
@@ -75,11 +91,12 @@ def test_the_numbers_are_the_models_own(name):
     beside_a_bar = [text for text in texts(draw_network(model)) if re.fullmatch(r"[\d,]+", text.get_text())]
     columns = {round(text.get_position()[0], 3) for text in beside_a_bar}
     stated = [int(text.get_text().replace(",", "")) for text in beside_a_bar]
-    path, cards, skips = read_model(model)
-    bars = {*path, *(bar for _, _, way in skips for bar in way)}
+    cards, skips = read_model(model)
+    bars = bars_of(cards) + [bar for _, _, way in skips for bar in way]
     assert sum(bar.parameters for bar in bars) == trainable(model)
     # Each bar's channels and, where it has any, its parameters are written; every column belongs to one of the two.
-    assert sorted(stated) == sorted([bar.channels for bar in bars] + [bar.parameters for bar in bars if bar.parameters])
+    channels = [bar.shape[-1] for bar in bars]
+    assert sorted(stated) == sorted(channels + [bar.parameters for bar in bars if bar.parameters])
     assert len(columns) <= 2 * (len(cards) + 1)
     rest = model.count_params() - trainable(model)
     assert any(text.startswith(f"and {rest:,} ") for text in said) == (rest > 0)
@@ -94,20 +111,19 @@ def test_no_words_overlap_and_none_leaves_the_picture(name):
     for number, box in enumerate(boxes):
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
         assert not any(box.overlaps(other) for other in boxes[:number])
-    for text in figure.paper.texts:
-        assert not text.get_text() or text.get_fontsize() >= 5
+    assert min(text.get_fontsize() for text in figure.texts) >= 5
 
 
 def test_the_unet_of_the_paper():
     model = unet()
-    path, cards, skips = read_model(model)
-    assert [card.level for card in cards] == [0, 1, 2, 3, 2, 1, 0]
-    assert [(source.channels, bar.words, bar.channels) for source, bar, way in skips] == [
+    cards, skips = read_model(model)
+    assert [card.depth for card in cards] == [0, 1, 2, 3, 2, 1, 0]
+    assert [(source.shape[-1], bar.words, bar.shape[-1]) for source, bar, way in skips] == [
         (256, "concatenate", 768),
         (128, "concatenate", 384),
         (64, "concatenate", 192),
     ]
-    assert sum(bar.parameters for bar in path) == 19_071_784
+    assert sum(bar.parameters for bar in bars_of(cards)) == 19_071_784
     said = words(draw_network(model))
     assert said.count("conv 3×3×3, batch norm, ReLU") == 14 and said.count("max pool 2×2×2") == 3
     assert said.count("transposed conv 2×2×2") == said.count("skip connection") == 3
@@ -117,18 +133,17 @@ def test_the_unet_of_the_paper():
 
 
 def test_scores_on_the_skip_connections_of_the_fcn():
-    _, _, skips = read_model(fcn(num_classes=5))
+    _, skips = read_model(fcn(num_classes=5))
     assert [[bar.words for bar in way] for _, _, way in skips] == [["conv 1×1"]] * 3
-    assert [bar.channels for _, bar, _ in skips] == [5, 5, 5]
-    assert read_model(fcn(skips=False))[2] == []
+    assert [bar.shape[-1] for _, bar, _ in skips] == [5, 5, 5]
+    assert read_model(fcn(skips=False))[1] == []
 
 
 def test_skip_connections_run_straight_across():
     for model in (unet(), fcn(), unet(levels=3, spatial_dims=2)):
-        _, cards, skips = read_model(model)
-        bottom = max(cards, key=lambda card: card.level)
-        at = cards.index(bottom)
-        diagrams._place_as_u(cards[:at], bottom, cards[at + 1 :], skips)
+        cards, skips = read_model(model)
+        diagrams._place(cards, skips)
+        bottom = max(cards, key=lambda card: card.depth)
         for source, bar, _ in skips:
             assert diagrams._y(source) == pytest.approx(diagrams._y(bar))
             assert source.card.left < bottom.left < bar.card.left
@@ -145,8 +160,14 @@ def test_layers_say_what_they_are():
     said = words(draw_network(ladder()))
     assert {"conv 3×3, no padding, ReLU", "conv 3×3, no padding, batch norm, ReLU", "dropout 0.5"} <= set(said)
     assert {"max pool 2×2", "flatten", "dense, softmax", "28 × 28 to 26 × 26", "13 × 13 to 11 × 11"} <= set(said)
-    said = words(draw_network(residual()))
-    assert {"full size to (n − 2) × (n − 2)", "beside: conv 1×1, stride 2", "global average pool"} <= set(said)
+    said = words(draw_network(strided()))
+    assert {"conv 3×3, leaky relu", "conv 3×3, stride 2, batch norm, ReLU", "up-sampling 2×2", "add", "softmax"} <= set(
+        said
+    )
+    assert {"spatial dropout 0.25", "conv 1×1", "dropout 0.5"} <= set(said)
+    said = words(draw_network(average()))
+    assert {"conv 3×3, stride 2, no padding", "average pool 3×3, stride 2", "global average pool"} <= set(said)
+    assert {"15 × 15", "7 × 7", "vector"} <= set(said)
     assert {"reshape", "up-sampling 2×2", "sequential"} <= set(words(draw_network(autoencoder())))
 
 
@@ -163,17 +184,40 @@ def two_inputs():
     return keras.Model(images, layers.Add()(images))
 
 
+def twice():
+    inputs = keras.Input((8, 8, 4))
+    convolution = layers.Conv2D(4, 3)
+    return keras.Model(inputs, convolution(convolution(inputs)))
+
+
+def unpadded():
+    inputs = keras.Input((None, None, 1))
+    return keras.Model(inputs, layers.Conv2D(4, 3)(inputs))
+
+
 @pytest.mark.parametrize(
     ("model", "size", "words"),
     [
-        (lambda: keras.Sequential([layers.Dense(3)]), None, "without a known input"),
+        (
+            lambda: keras.Sequential([layers.Dense(3)]),
+            None,
+            "found 0 inputs and 0 outputs; expected one of each; add a keras.Input",
+        ),
         (two_inputs, None, "2 inputs and 1 outputs"),
-        (lambda: unet(base_filters=1), (20, 20, 20), "coming in"),
-        (lambda: unet(base_filters=1), (16, 16), "expected one that fits"),
-        (lambda: cnn(2, 32, base_filters=1), 64, "expected one that fits"),
+        (twice, None, "used twice"),
+        (residual, None, "'add' that does not cross a U"),
+        (unpadded, None, "give input_size"),
+        (lambda: unet(base_filters=1), (20, 20, 20), "images of 20 × 20 × 20; expected a size that fits"),
+        (lambda: unet(base_filters=1), (16, 16), "images of 16 × 16; expected a size that fits"),
+        (lambda: unet(base_filters=1), 4, "images of 4 × 4 × 4; expected a size that fits"),
+        (lambda: cnn(2, 32, base_filters=1), 64, "images of 64 × 64; expected a size that fits"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(model, size, words):
     with pytest.raises(OrgansegError, match=words) as error:
         draw_network(model(), size)
     assert "\n" not in str(error.value)
+
+
+def test_an_open_network_without_padding_is_drawn_for_a_size():
+    assert "12 × 10 to 10 × 8" in words(draw_network(unpadded(), (12, 10)))

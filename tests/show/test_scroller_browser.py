@@ -13,6 +13,10 @@ PIXELS = """canvas => {
 }"""
 
 
+def page_of(scroller):
+    return scroller._repr_mimebundle_()["text/html"]
+
+
 def volume():
     """Slices that all differ; a liver at the right, front and head, bone at the left."""
     x, y, z = np.indices(SHAPE)
@@ -29,7 +33,7 @@ def page(browser, tmp_path):
     """A dark page with the volume twice, once without labels; afterwards: no error, and nothing was fetched."""
     image, label = volume()
     scrollers = [show_volume(image, label, SPACING), show_volume(image, spacing=SPACING, plane="coronal")]
-    body = "<p>before</p>".join(scroller._repr_html_() for scroller in scrollers)
+    body = "<p>before</p>".join(page_of(scroller) for scroller in scrollers)
     file = tmp_path / "page.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><body style='background: #111'>{body}", encoding="utf-8")
     opened = browser.new_page(viewport={"width": 800, "height": 600})
@@ -194,7 +198,10 @@ def test_two_on_a_page_do_not_meet(page):
 def test_without_scripts_a_still_picture_says_what_to_do(browser, tmp_path):
     image, label = volume()
     file = tmp_path / "still.html"
-    file.write_text("<!doctype html><meta charset=utf-8>" + show_volume(image, label)._repr_html_(), encoding="utf-8")
+    file.write_text(
+        "<!doctype html><meta charset=utf-8>" + page_of(show_volume(image, label)),
+        encoding="utf-8",
+    )
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()
     opened.goto(file.as_uri())

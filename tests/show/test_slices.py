@@ -200,32 +200,6 @@ def test_a_notebook_shows_a_figure_without_pyplot():
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
-def test_the_body_is_cut_out_of_the_air():
-    case = make_case((20, 20, 10))
-    case.image[:] = -3024
-    case.image[4:16, 6:18, 2:9] = 40
-    case.image[0, 0, 0] = np.nan
-    body = slices.crop_to_body(case)
-    assert body.image.shape == body.label.shape == (12, 12, 7)
-    np.testing.assert_allclose(body.affine[:3, 3], [8, 12, 6])
-    case.image[:] = -1000
-    assert slices.crop_to_body(case).image.shape == (20, 20, 10)
-
-
-def test_a_contact_sheet_has_a_row_per_case_and_groups_side_by_side(tmp_path):
-    made, tiny = make_case(), make_case((7, 5, 3))
-    image_only = replace(make_case((64, 64, 3), (1, 1, 1)), label=None)
-    slices.contact_sheet({"phantoms": iter([made, tiny]), "real": [image_only]}, tmp_path / "sheet.png", cell=1)
-    height, width = matplotlib.image.imread(tmp_path / "sheet.png").shape[:2]
-    assert (width, height) == (2 * 520 + 20, 65 + 2 * 125 + 60)
-    pictures = slices._sheet_row(made, opacity=1)
-    # Coronal and sagittal slices with one organ each are equally good, and the first of them shows the stomach.
-    assert [organ_corner(rgb, 3) for rgb, _ in pictures] == [None, None, "upper left", None, None]
-    assert [organ_corner(rgb, 5) for rgb, _ in pictures] == [None, None, None, "lower right", "lower right"]
-    with pytest.raises(OrgansegError, match="no case"):
-        slices.contact_sheet({"real": []}, tmp_path / "none.png")
-
-
 REAL = ["real_ct/imagesTr/totalseg_example_0000.nii.gz", "real_ct/imagesTr/dcmqi_3slice_0000.nii.gz"]
 AWKWARD = ["awkward/niivue_low_res.nii.gz", "awkward/niivue_CT_pitch.nii.gz", "awkward/niivue_shear.nii.gz"]
 

@@ -65,9 +65,9 @@ def test_the_still_picture_is_that_of_the_start_values_and_the_same_every_time(s
 
 
 def test_letting_a_slider_go_draws_anew():
-    ranges = {"power": sliders._check("power", (0.0, 4.0, 1.0)), "colour": ["red", "blue"]}
+    ranges = {"power": sliders._complete_range("power", (0.0, 4.0, 1.0)), "colour": ["red", "blue"]}
     box = sliders._box(draw_returned, ranges, b"")
-    power, colour, trouble, shown = box.children
+    power, colour, shown, trouble = box.children
     assert (power.description, colour.description, power.continuous_update) == ("power", "colour", False)
     assert (power.min, power.max, power.step, power.readout_format) == (0, 4, 0.01, ".2f")
     power.value = 3.0
@@ -83,7 +83,7 @@ def test_an_error_in_the_function_is_seen_and_the_next_value_clears_it():
             raise ZeroDivisionError("two is not allowed")
         plt.plot([n])
 
-    n, trouble, _ = sliders._box(fails_at, {"n": (1, 3, 1, 1)}, b"").children
+    n, _, trouble = sliders._box(fails_at, {"n": (1, 3, 1, 1)}, b"").children
     n.value = 2
     assert trouble.value == "ZeroDivisionError: two is not allowed"
     n.value = 3
@@ -99,7 +99,7 @@ def test_sliders_are_whole_or_decimal():
         ((0.0, 0.02, 0.01), ipywidgets.FloatSlider, 0.0001),
         ((0, 300.0, 1), ipywidgets.FloatSlider, 1),
     ]:
-        slider = sliders._control(ipywidgets, "max_shift", sliders._check("max_shift", given), "5em")
+        slider = sliders._control("max_shift", sliders._complete_range("max_shift", given))
         assert type(slider) is kind and slider.step == pytest.approx(step) and slider.value == given[2]
         assert slider.description == "max shift"
 
@@ -138,7 +138,7 @@ BAD = {
     "step 0": ((0, 10, 5, 0), "step above 0"),
     "words": (("a", "b", "c"), "as a list"),
     "no choices": ([], "at least one"),
-    "not a number": ((0, float("nan"), 1), "expected numbers"),
+    "not a number": ((0, float("nan"), 1), "numbers with low"),
 }
 
 

@@ -1,7 +1,6 @@
-"""Before a long training: what a step takes on this machine, and so what the whole of it would
-take.
+"""Before a long training: what a step takes on this machine, and so what the whole would take.
 
-A training of days should not begin with a guess. `check_machine` builds the network of a profile,
+A training of days should not begin with a guess. `measure_pace` builds the network of a profile,
 takes real steps on crops of phantoms for as long as it is given, and counts up to the profile's
 steps and the paper's 50,000 (II.D).
 """
@@ -14,13 +13,13 @@ from dataclasses import dataclass
 
 import psutil
 
-from organseg import runs
-from organseg.backend import keras
-from organseg.organs import NUM_CLASSES
+from organseg.backend import has_gpu, keras, resolve_precision
+from organseg.networks import unet
 from organseg.phantom import make_phantom
-from organseg.profiles import PROFILES, Profile, choose_profile, has_gpu, training_precision
+from organseg.profiles import Profile, find_profile
 from organseg.sampling import CropSampler
-from organseg.training import compiled
+from organseg.scans import to_scan
+from organseg.training import compile_for_training
 
 ITERATIONS = 50_000  # of the paper (II.D)
 
@@ -32,14 +31,13 @@ class Pace:
     Attributes
     ----------
     profile : Profile
-    device : str, what computed
-    precision : str, the Keras dtype policy it computed in
+    device, precision : str, what computed, and in which Keras dtype policy
     parameters : int, trainable ones
     first_seconds : float, the first step, which builds the graph as well
     step_seconds : list of float, each step after it
     crop_seconds : float, to draw and warp one mini-batch
-    memory_gb : float, the most that was held while training: of the GPU, or by the whole process (1
-        GB: 10⁹ bytes)
+    memory_gb : float, the most that was held while training: of the GPU, or by the whole process
+        (1 GB: 10⁹ bytes)
     """
 
     profile: Profile
@@ -53,8 +51,7 @@ class Pace:
 
     @property
     def seconds_per_step(self):
-        """The median step, or the drawing of its crops where that takes longer: a thread does it
-        meanwhile."""
+        """The median step, or the drawing of its crops meanwhile, whichever is longer."""
         return max(statistics.median(self.step_seconds), self.crop_seconds)
 
     def hours(self, steps=ITERATIONS):
@@ -62,63 +59,55 @@ class Pace:
         return (self.first_seconds + (steps - 1) * self.seconds_per_step) / 3600
 
     def __str__(self):
-        profile, step = self.profile, statistics.median(self.step_seconds)
+        p, step, count = self.profile, statistics.median(self.step_seconds), len(self.step_seconds)
         return (
-            f"profile {profile.name}: {profile.batch_size} crops of {profile.crop_size}³ voxels, "
+            f"profile {p.name}: {p.batch_size} crops of {p.crop_size}³ voxels, "
             f"{self.parameters:,} parameters, {self.precision}, on {self.device}\n"
-            f"time     {1000 * step:.0f} ms per step ({len(self.step_seconds)} steps after a first one of "
-            f"{self.first_seconds:.1f} s), {1000 * self.crop_seconds:.0f} ms to draw its crops meanwhile\n"
-            f"memory   {self.memory_gb:.1f} GB\n"
-            f"so       {_told(self.hours(profile.steps))} for the profile's {profile.steps:,} steps, "
-            f"{_told(self.hours())} for {ITERATIONS:,}, without validation"
+            f"time     {1000 * step:.0f} ms per step ({count} steps after a first one of "
+            f"{self.first_seconds:.1f} s), {1000 * self.crop_seconds:.0f} ms to draw its crops "
+            f"meanwhile\nmemory   {self.memory_gb:.1f} GB\n"
+            f"so       {_in_words(self.hours(p.steps))} for the profile's {p.steps:,} steps, "
+            f"{_in_words(self.hours())} for {ITERATIONS:,}, without validation"
         )
 
 
-def check_machine(profile=None, seconds=60):
+def measure_pace(profile=None, seconds=60):
     """Measure what a training step takes here.
 
     Parameters
     ----------
     profile : name in `PROFILES` or Profile; by default the one for this machine
-    seconds : when to stop. The first step and two more are always taken, however long they last.
+    seconds : when to stop; the first step and two more are always taken, however long they last
 
     Returns
     -------
     Pace
+
+    >>> pace = measure_pace(find_profile("lesson").replace(base_filters=1, crop_size=16), seconds=1)
+    >>> len(pace.step_seconds) >= 2, pace.hours(1_000_000) > pace.hours()
+    (True, True)
     """
     ends = time.monotonic() + seconds
-    profile = profile if isinstance(profile, Profile) else PROFILES[profile or choose_profile()]
-    sampler = CropSampler(
-        [make_phantom(seed, (max(64, profile.crop_size),) * 3) for seed in range(profile.batch_size)],
-        profile.crop_size, profile.batch_size, profile.organ_share, profile.augment,
-    )  # fmt: skip
-    drawing, (images, labels, annotated) = _timed(sampler.batch, 0)
+    profile = find_profile(profile)
+    size = max(64, profile.crop_size)
+    phantoms = [make_phantom(seed, (size,) * 3) for seed in range(profile.batch_size)]
+    sampler = CropSampler([to_scan(phantom) for phantom in phantoms], **profile.crops)
+    drawing, batch = _timed(sampler.batch, 0)
+    precision = resolve_precision(profile.precision, training=True)
     with PeakMemory() as memory:
-        network = runs.build(
-            {
-                "network": "unet",
-                "num_classes": NUM_CLASSES,
-                "base_filters": profile.base_filters,
-                "levels": 4,
-            },
-            dtype=training_precision(profile.precision),
-        )
-        segmenter = compiled(network, profile)
+        network = unet(base_filters=profile.base_filters, dtype=precision)
+        segmenter = compile_for_training(network, profile)
         times = []
         while len(times) < 3 or time.monotonic() + times[-1] < ends:
             # The loss becomes a number here: on a GPU the step has ended only then.
-            times.append(
-                _timed(lambda: float(segmenter.train_on_batch(images, (labels, annotated))))[0]
-            )
+            times.append(_timed(segmenter.step, *batch)[0])
     parameters = sum(int(keras.ops.size(weight)) for weight in network.trainable_weights)
     device = "a GPU" if has_gpu() else f"a CPU ({os.cpu_count()} cores)"
-    precision = network.layers[1].dtype_policy.name
-    return Pace(
-        profile, device, precision, parameters, times[0], times[1:], drawing, memory.bytes / 1e9
-    )
+    held = memory.bytes / 1e9
+    return Pace(profile, device, precision, parameters, times[0], times[1:], drawing, held)
 
 
-def _told(hours):
+def _in_words(hours):
     return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
@@ -129,28 +118,39 @@ def _timed(function, *arguments):
 
 
 class PeakMemory:
-    """The most memory that the process holds while a block of code runs, in `bytes`.
+    """The most memory that is held while a block of code runs, in `bytes`.
 
-    On a GPU it is the peak that the framework reports; else the resident memory, looked at 20 times
-    a second.
+    On a GPU it is the peak that the framework reports; else the resident memory of this process,
+    looked at 20 times a second. With `children`, it is that of the processes it has started.
     """
 
+    def __init__(self, children=False):
+        self.children, self.bytes = children, 0
+
     def __enter__(self):
-        self.stopped, self.peak = threading.Event(), 0
+        self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
         return self
 
     def _look(self):
         while True:
-            self.peak = max(self.peak, psutil.Process().memory_info().rss)
+            own = psutil.Process()
+            total = 0
+            for process in own.children(recursive=True) if self.children else [own]:
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:  # it has ended meanwhile
+                    continue
+            self.bytes = max(self.bytes, total)
             if self.stopped.wait(0.05):
                 return
 
     def __exit__(self, *_):
         self.stopped.set()
         self.thread.join()
-        self.bytes = _peak_of_gpu() if has_gpu() else self.peak
+        if has_gpu() and not self.children:
+            self.bytes = _peak_of_gpu()
 
 
 def _peak_of_gpu():

@@ -1,5 +1,4 @@
-"""What a network costs: parameters, floating-point operations (FLOPs) and memory, read from the
-Keras model itself.
+"""What a network costs: parameters, floating-point operations (FLOPs) and memory, asked of Keras.
 
 Counted are multiplications and additions of convolutions and dense layers. Batch normalisation,
 ReLU and pooling take a few operations per number, less than a hundredth of a U-Net's. The memory is
@@ -13,7 +12,6 @@ import numpy as np
 
 from organseg.backend import keras
 from organseg.errors import OrgansegError
-from organseg.show.architecture import read_graph, shape_after, shapes_of_image
 
 USABLE = 0.9  # of a GPU's memory; the rest is the framework's own and lost between the blocks
 BYTES_PER_WEIGHT = 16  # float32: the weight, its gradient, and the two averages that Adam keeps
@@ -31,47 +29,69 @@ class LayerCost:
     bytes: int  # of its output
 
 
+def _cost(name, kind, output, parameters=0, flops=0):
+    number = np.dtype(output.dtype.replace("bfloat", "float"))  # numpy knows no bfloat16
+    shape = output.shape[1:]
+    return LayerCost(name, kind, shape, parameters, flops, prod(shape) * number.itemsize)
+
+
+class _StandIn(keras.Operation):
+    """Takes a layer's place in a copy of the model and notes its cost: a copy without weights."""
+
+    def __init__(self, layer, costs):
+        super().__init__(name=layer.name)
+        self.layer, self.costs = layer, costs
+        self.parameters = sum(prod(w.shape) for w in getattr(layer, "trainable_weights", []))
+
+    def compute_output_spec(self, *inputs, **options):
+        output = self.layer.compute_output_spec(*inputs, **options)
+        before = [each.shape[1:-1] for each in keras.tree.flatten(inputs) if hasattr(each, "shape")]
+        if len(set(before)) > 1:
+            raise ValueError(f"{self.name} joins {before}")
+        kind, kernel = type(self.layer).__name__, getattr(self.layer, "kernel", None)
+        places = before[0] if "Transpose" in kind else output.shape[1:-1]
+        flops = 0 if kernel is None else 2 * prod(kernel.shape) * prod(places)
+        self.costs.append(_cost(self.name, kind, output, self.parameters, flops))
+        self.parameters = 0  # a layer that is used twice has its weights once
+        return output
+
+
 def layer_costs(model, input_size):
-    """The cost of every layer for one image, from image to output.
+    """The cost of every layer for one image, from image to output: a list of LayerCost.
 
     A convolution multiplies each of its weights once for each voxel that it puts out (zeros of the
     padding included), a transposed convolution once for each voxel that comes in.
 
     Parameters
     ----------
-    model : keras.Model with one input and one output
-    input_size : int or tuple, the image size (x, y[, z])
+    model : keras.Model, built, with one input and one output; OrgansegError otherwise
+    input_size : int or tuple, the image size (x, y[, z]); OrgansegError where it does not fit
 
-    Returns
-    -------
-    list of LayerCost
-
-    Raises
-    ------
-    OrgansegError
-        The model is not built, has several inputs or outputs, or the size does not fit it.
+    Examples
+    --------
+    >>> from organseg import unet
+    >>> image, convolution, *_ = layer_costs(unet(), 64)
+    >>> convolution.shape, convolution.flops == 2 * (27 * 32) * 64**3
+    ((64, 64, 64, 32), True)
     """
-    shapes, costs, counted = [], [], set()
-    for layer, before in read_graph(model):
-        incoming = [shapes[number] for number in before]
-        shapes.append(
-            shape_after(layer, incoming) if before else shapes_of_image(model, input_size)[0]
-        )
-        weights = (
-            () if layer in counted else getattr(layer, "trainable_weights", ())
-        )  # a layer used twice has them once
-        counted.add(layer)
-        number = np.dtype("float32") if not before else _number_type(layer)
-        costs.append(
-            LayerCost(
-                name=layer.name,
-                kind=type(layer).__name__,
-                shape=shapes[-1],
-                parameters=sum(prod(weight.shape) for weight in weights),
-                flops=_flops(layer, incoming, shapes[-1]),
-                bytes=prod(shapes[-1]) * number.itemsize,
-            )
-        )
+    ends = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
+    if (found := [len(tensors) for tensors in ends]) != [1, 1]:
+        found = "{} inputs and {} outputs".format(*found)
+        raise OrgansegError(f"{model.name}: found {found}; expected a built model with one of each")
+    [given], [output] = ends
+    same = keras.Model(given, output)  # but never Sequential, where nothing can stand in
+    try:
+        size = np.broadcast_to(input_size, len(given.shape) - 2).tolist()
+        image = keras.Input((*size, given.shape[-1]), dtype=given.dtype)
+        if any(n not in (None, m) for n, m in zip(given.shape, image.shape, strict=True)):
+            raise ValueError(f"the image has the shape {given.shape}")
+        costs = [_cost(same.layers[0].name, "InputLayer", image)]
+        keras.models.clone_model(same, image, lambda layer: _StandIn(layer, costs))
+    except ValueError as error:
+        raise OrgansegError(
+            f"{model.name}: found input_size={input_size}; expected sizes that fit "
+            f"{given.shape[1:-1]} and every pooling, such as multiples of 8"
+        ) from error
     return costs
 
 
@@ -80,6 +100,12 @@ def training_flops(model, input_size, batch_size=1):
 
     There a layer needs the gradient of its weights and the gradient of its input, and each takes as
     many multiplications as the layer itself.
+
+    Examples
+    --------
+    >>> from organseg import unet
+    >>> print(f"{training_flops(unet(), 64, batch_size=3) / 1e12:.2f} TFLOP")
+    4.40 TFLOP
     """
     return 3 * batch_size * sum(cost.flops for cost in layer_costs(model, input_size))
 
@@ -88,17 +114,20 @@ def training_bytes(model, input_size, batch_size=1):
     """An estimate of the memory that a training step needs, in bytes.
 
     Every layer's output is counted once for every image, because the way back needs it; and 16
-    bytes for every weight: the weight itself, its gradient and the two averages of Adam, in
-    float32.
+    bytes for every weight: itself, its gradient and the two averages of Adam, in float32.
+
+    Examples
+    --------
+    >>> from organseg import unet
+    >>> training_bytes(unet(), 64, batch_size=0) / 16  # without images: its weights
+    19071784.0
     """
-    costs = layer_costs(model, input_size)
-    weights = BYTES_PER_WEIGHT * sum(cost.parameters for cost in costs)
-    return weights + batch_size * sum(cost.bytes for cost in costs)
+    of_weights, of_image = _bytes(model, input_size)
+    return of_weights + batch_size * of_image
 
 
 def crops_that_fit(model, input_size, memory, usable=USABLE):
-    """How many images of this size a training step may have on a GPU, by the estimate of
-    `training_bytes`.
+    """How many images of this size a training step may have, by the estimate of `training_bytes`.
 
     Parameters
     ----------
@@ -107,39 +136,19 @@ def crops_that_fit(model, input_size, memory, usable=USABLE):
     memory : of the GPU, in bytes
     usable : the part of it that the training may take
 
-    Returns
-    -------
-    int, 0 where not even one fits
+    Examples
+    --------
+    >>> from organseg import unet
+    >>> crops_that_fit(unet(), 64, memory=24e9)
+    15
     """
     if not 0 < usable <= 1:
-        raise OrgansegError(
-            f"found usable={usable}; expected a part of the memory, above 0 and at most 1"
-        )
-    weights = training_bytes(model, input_size, batch_size=0)
-    each = training_bytes(model, input_size, batch_size=1) - weights
-    return max(int((usable * memory - weights) // each), 0)
+        raise OrgansegError(f"found usable={usable}; expected a part, above 0 and at most 1")
+    of_weights, of_image = _bytes(model, input_size)
+    return max(int((usable * memory - of_weights) // of_image), 0)
 
 
-def _flops(layer, incoming, after):
-    """Two for each weight of the kernel, at every place where it is applied."""
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None or not incoming:
-        return 0
-    places = incoming[0][:-1] if "Transpose" in type(layer).__name__ else after[:-1]
-    return 2 * prod(kernel.shape) * prod(places)
-
-
-def _number_type(layer):
-    """The type of the numbers that a layer puts out; what is no layer, such as a sum written with
-    +, keeps float32."""
-    return (
-        np.dtype("float32")
-        if not isinstance(layer, keras.Layer)
-        else _as_numpy(layer.compute_dtype)
-    )
-
-
-def _as_numpy(name):
-    return (
-        np.dtype("float16") if name == "bfloat16" else np.dtype(name)
-    )  # numpy has no bfloat16; both have two bytes
+def _bytes(model, input_size):
+    costs = layer_costs(model, input_size)
+    of_weights = BYTES_PER_WEIGHT * sum(cost.parameters for cost in costs)
+    return of_weights, sum(cost.bytes for cost in costs)

@@ -1,13 +1,13 @@
-"""Paint a patient on a grid, and scan what was painted: `make_phantom`."""
+"""A patient painted on a grid, structure by structure, and scanned: `make_phantom`."""
 
 import numpy as np
-from scipy import ndimage
 
 from organseg.augmentation import displacement
 from organseg.cases import Case
 from organseg.organs import ORGANS
 from organseg.phantom import anatomy
 from organseg.phantom.patient import CONTROL_LOWER, CONTROL_SPACING, draw_patient
+from organseg.phantom.scanner import scan
 from organseg.phantom.shapes import Canvas, Space
 
 BODY_LEVELS = ("thorax", "upper abdomen", "lower abdomen", "pelvis")
@@ -45,29 +45,30 @@ def make_phantom(seed, shape=(128, 128, 160), spacing=None):
     -------
     Case named ``phantom_SEED`` with a float32 image in HU, a uint8 label, a RAS+ affine and the
     body level of each slice (an index into `BODY_LEVELS`)
+
+    >>> case = make_phantom(0, (32, 32, 32))
+    >>> case.name, case.image.shape, case.axes
+    ('phantom_0000', (32, 32, 32), 'RAS')
     """
     patient = draw_patient(seed)
     if spacing is None:
         width = patient.field_of_view
         spacing = (width / shape[0], width / shape[1], patient.length / shape[2])
     spacing = np.asarray(spacing, dtype=np.float64)
-    grid = [
-        (np.arange(n) - (n - 1) / 2) * size for n, size in zip(shape, spacing, strict=True)
-    ]  # scanner mm
+    # The scanner's mm along each axis.
+    grid = [(np.arange(n) - (n - 1) / 2) * size for n, size in zip(shape, spacing, strict=True)]
     skeleton, organs = _spaces(patient, grid, spacing)
     canvas, height = _paint(patient, skeleton, organs, spacing)
-    image = _scan(canvas.image, patient, seed, grid, spacing)
+    image = scan(canvas.image, patient, seed, grid, spacing)
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [axis[0] for axis in grid]
     levels = np.searchsorted(-np.array(LEVEL_HEIGHTS), -height).astype(np.uint8)
-    return Case(
-        image.astype(np.float32), canvas.label, affine, f"phantom_{seed:04d}", levels=levels
-    )
+    image, name = image.astype(np.float32), f"phantom_{seed:04d}"
+    return Case(image, canvas.label, affine, name, body_levels=levels)
 
 
 def _spaces(patient, grid, spacing):
-    """Patient coordinates of every voxel: of the skeleton, and of the organs, which are deformed
-    further."""
+    """Patient coordinates of every voxel: the skeleton's, and the organs', deformed further."""
     x, y, z = np.meshgrid(*grid, indexing="ij", sparse=True)
     a, b, c = patient.tilt
     x, y, z = x - patient.shift[0], y - patient.shift[1] - 18, z + patient.shift[2]
@@ -116,10 +117,9 @@ def _paint_muscles(canvas, patient, space):
     hu = patient.hu("muscle")
     for side in (1, -1):
         mirrored = np.array([side, 1, 1, 1])
-        canvas.paint(*space.ellipsoid((side * 34, -50, -40), (30, 23, 190)), hu)  # erector spinae
-        canvas.paint(
-            *space.ellipsoid((side * 64, -30, -55), (20, 11, 70)), hu
-        )  # quadratus lumborum
+        # Erector spinae, quadratus lumborum.
+        canvas.paint(*space.ellipsoid((side * 34, -50, -40), (30, 23, 190)), hu)
+        canvas.paint(*space.ellipsoid((side * 64, -30, -55), (20, 11, 70)), hu)
         canvas.paint(*space.ellipsoid((side * 84, -4, -165), (26, 34, 55)), hu)  # iliacus
         canvas.paint(*space.tube(anatomy.curve(anatomy.PSOAS) * mirrored), hu, gap=2)
 
@@ -298,31 +298,3 @@ def _paint_tree(canvas, space, thin, thick, hu, label=0):
         canvas.paint(*vessel, hu)
     for vessel in thick:
         canvas.paint(*vessel, hu, label)
-
-
-def _scan(image, patient, seed, grid, spacing):
-    """What the scanner adds: the table, a slow shading, noise, and what it writes outside the round
-    field of view."""
-    x, y, z = np.meshgrid(*grid, indexing="ij", sparse=True)
-    u, v, w = x / 180, y / 180, z / 220
-    a, b, c, d = patient.shading
-    image = image + (a * u + b * v + c * w + d * (u * u + v * v)) * (image > -700)
-    image = image + _table(x, y, z, patient, spacing)
-    # Averaging over larger voxels removes noise, though less than independent noise would lose.
-    sigma = patient.noise * (3 / float(np.mean(spacing))) ** 0.75
-    noise = np.random.default_rng([seed, 1]).standard_normal(image.shape, dtype=np.float32)
-    noise = ndimage.gaussian_filter(noise, 0.5, truncate=3)
-    image = image + noise * (sigma / noise.std(dtype=np.float64))
-    if patient.outside:
-        image = np.where(np.sqrt(x * x + y * y) > patient.field_of_view / 2, patient.outside, image)
-    return np.clip(image, -1024, 3071)
-
-
-def _table(x, y, z, patient, spacing):
-    """Two curved shells of the scanner table under the patient."""
-    back = patient.shift[1] + 18 - 79 * patient.scale[1] - patient.fat - patient.table
-    soft = float(np.mean(spacing))
-    curve = back + (x / 100) ** 2 * 8
-    shells = np.clip(0.5 - (np.abs(y - curve + 2) - 2.2) / soft, 0, 1) * 1150
-    shells = shells + np.clip(0.5 - (np.abs(y - curve + 28) - 2.2) / soft, 0, 1) * 1080
-    return shells * (np.abs(x) < 200) * np.ones_like(z)

@@ -11,8 +11,7 @@ import numpy as np
 
 from organseg.phantom.shapes import curve, ellipsoid, intersection, union
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Body wall and skeleton, in the coordinates of the skeleton
+# Body wall and skeleton, in the coordinates of the skeleton.
 
 SPINE_Z, SPINE_Y = (
     (-260, -205, -180, -150, -110, -70, 0, 40, 100, 160),
@@ -21,8 +20,7 @@ SPINE_Z, SPINE_Y = (
 
 
 def oval(x, y, halfwidth, front, back):
-    """Distance along the ray from the centre to a slightly squared oval; `front` and `back` are its
-    two depths (mm)."""
+    """Distance (mm) along the ray from the centre to a slightly squared oval of two depths."""
     u = (x / halfwidth) ** 2
     v = (y / np.where(y > 0, front, back)) ** 2
     sum2 = u + v + 1e-6
@@ -35,8 +33,7 @@ def profile(z, values, knots=(-270, -220, -170, -110, -40, 40, 110, 180)):
 
 
 def body_wall(x, y, z, patient):
-    """Distances to the skin, to the muscular frame under the fat, and to the cavity that holds the
-    organs."""
+    """Distances to the skin, to the muscular frame under the fat, and to the organs' cavity."""
     halfwidth = profile(z, (160, 160, 150, 138, 136, 142, 142, 132))
     front = profile(z, (84, 88, 94, 98, 102, 106, 100, 88))
     furrow = 7 * np.exp(-((x / 16) ** 2)) * (y < 0)
@@ -64,8 +61,7 @@ def ribs(x, y, z, frame):
 
 
 def spine(x, y, z):
-    """Distances to the bone of the vertebrae, to the discs between them, and to the spinal
-    canal."""
+    """Distances to the vertebrae's bone, to the discs between them, and to the spinal canal."""
     height = z - 32 * np.round(z / 32)
     y = y - np.interp(z, SPINE_Z, SPINE_Y)
     waist = 2.0 * (1 - (height / 14) ** 2)
@@ -87,8 +83,7 @@ def sacrum(x, y, z):
 
 
 def ilium(x, y, z):
-    """Distance to the two iliac wings: thin plates from the sacrum to the side, thick at the hip
-    joint."""
+    """Distance to the two iliac wings: thin plates from the sacrum, thick at the hip joint."""
     knots = (-248, -228, -190, -150, -122, -104)
     near_x, near_y = (
         np.interp(z, knots, (78, 66, 58, 52, 70, 92)),
@@ -107,15 +102,18 @@ def ilium(x, y, z):
 
 
 # fmt: off
-PSOAS = ((26, -6, 25, 7), (33, -3, -30, 14), (42, 2, -90, 20), (56, 10, -150, 20), (74, 34, -205, 9), (88, 42, -250, 9))
+PSOAS = (
+    (26, -6, 25, 7), (33, -3, -30, 14), (42, 2, -90, 20), (56, 10, -150, 20), (74, 34, -205, 9),
+    (88, 42, -250, 9),
+)
 PUBIS = ((78, 34, -252, 10), (48, 58, -268, 8), (10, 62, -284, 10))
 FEMUR = ((92, 6, -250, 12), (118, -2, -264, 12), (132, -6, -280, 16))
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Organs, in the coordinates of the organs: rows of x, y, z and radius (mm)
+# Organs, in the coordinates of the organs: rows of x, y, z and radius (mm).
 
 AORTA = (
-    (-12, 14, 240, 12.5), (-16, 16, 170, 12.5), (-13, 22, 110, 12), (-8, 29, 50, 11.5), (-7, 32, 0, 10.8),
+    (-12, 14, 240, 12.5), (-16, 16, 170, 12.5), (-13, 22, 110, 12), (-8, 29, 50, 11.5),
+    (-7, 32, 0, 10.8),
     (-5, 37, -60, 10), (0, 37, -105, 9.4),
 )
 COELIAC = ((-7, 33, 22, 5.2), (-5, 50, 23, 5.0), (-2, 60, 20, 4.8))
@@ -126,14 +124,17 @@ COELIAC_BRANCHES = (
 MESENTERIC_ARTERY = ((-7, 35, 0, 5.2), (-6, 45, -8, 5.0), (-5, 52, -24, 4.8), (-4, 55, -38, 4.6))
 MESENTERIC_ARTERY_END = ((-4, 55, -38, 2.5), (2, 58, -75, 2.3), (14, 52, -115, 2))
 ILIAC_ARTERY = (
-    (1, 37, -104, 6.4), (20, 32, -130, 6), (40, 12, -165, 5.6), (52, 8, -195, 5.2), (66, 36, -235, 5),
+    (1, 37, -104, 6.4), (20, 32, -130, 6), (40, 12, -165, 5.6), (52, 8, -195, 5.2),
+    (66, 36, -235, 5),
     (74, 60, -275, 5),
 )
 ILIAC_VEIN = (
-    (20, 27, -116, 8), (26, 18, -140, 7), (42, -2, -170, 6.6), (56, -4, -200, 6), (60, 30, -240, 6), (64, 54, -275, 6),
+    (20, 27, -116, 8), (26, 18, -140, 7), (42, -2, -170, 6.6), (56, -4, -200, 6),
+    (60, 30, -240, 6), (64, 54, -275, 6),
 )
 VENA_CAVA = (
-    (22, 27, -116, 9.5), (22, 26, -60, 10.5), (23, 28, 0, 11), (24, 30, 50, 12), (22, 34, 95, 13), (14, 42, 135, 13),
+    (22, 27, -116, 9.5), (22, 26, -60, 10.5), (23, 28, 0, 11), (24, 30, 50, 12),
+    (22, 34, 95, 13), (14, 42, 135, 13),
 )
 CONFLUENCE = (9, 50, -10)
 PORTAL_VEIN = ((8, 50, -14, 7.6), (14, 50, 0, 7.8), (28, 47, 18, 7.6), (46, 42, 36, 7))
@@ -144,7 +145,8 @@ PORTAL_BRANCHES = (
 )
 # It passes in front of the mesenteric artery, between that artery's origin and the pancreas.
 SPLENIC_VEIN = (
-    (10, 52, -8, 7), (0, 54, 4, 7), (-14, 52, 8, 6.8), (-38, 40, 13, 6.6), (-62, 20, 28, 6.4), (-82, 0, 42, 6),
+    (10, 52, -8, 7), (0, 54, 4, 7), (-14, 52, 8, 6.8), (-38, 40, 13, 6.6), (-62, 20, 28, 6.4),
+    (-82, 0, 42, 6),
 )
 MESENTERIC_VEIN = ((9, 50, -10, 7.2), (11, 52, -26, 7), (12, 53, -40, 6.8))
 MESENTERIC_VEIN_END = ((12, 53, -40, 3.6), (16, 55, -75, 3.2), (24, 54, -115, 2.6))
@@ -158,22 +160,27 @@ RENAL_VEINS = (
     ((14, 34, -8, 4.5), (-8, 46, -7, 4), (-24, 30, -4, 4.6), (-42, 4, -2, 5)),
 )
 PANCREAS = (
-    (28, 52, -46, 9), (29, 52, -30, 13.4), (22, 58, -12, 13.8), (2, 66, 0, 11.2), (-22, 62, 8, 11.6), (-46, 46, 20, 12),
+    (28, 52, -46, 9), (29, 52, -30, 13.4), (22, 58, -12, 13.8), (2, 66, 0, 11.2),
+    (-22, 62, 8, 11.6), (-46, 46, 20, 12),
     (-68, 26, 34, 11), (-82, 10, 42, 8),
 )
 STOMACH = (
-    (-58, 8, 78, 22), (-64, 22, 64, 27), (-64, 50, 38, 26), (-52, 72, 10, 21.5), (-28, 80, -10, 17.5),
+    (-58, 8, 78, 22), (-64, 22, 64, 27), (-64, 50, 38, 26), (-52, 72, 10, 21.5),
+    (-28, 80, -10, 17.5),
     (0, 82, -12, 14.5), (22, 75, 0, 8.5),
 )
 DUODENUM = (
-    (27, 73, 2, 7), (44, 62, 2, 11), (54, 48, -12, 12), (54, 38, -44, 12), (38, 34, -66, 12), (8, 52, -70, 10),
+    (27, 73, 2, 7), (44, 62, 2, 11), (54, 48, -12, 12), (54, 38, -44, 12), (38, 34, -66, 12),
+    (8, 52, -70, 10),
     (-24, 46, -58, 11),
 )
 GALLBLADDER = ((44, 52, 18, 5.5), (54, 66, 2, 10), (62, 78, -16, 13.6), (65, 82, -24, 12))
 OESOPHAGUS = ((-4, 8, 240, 8), (-8, 26, 140, 8), (-18, 36, 108, 8), (-40, 26, 88, 8))
 COLON = (
-    (84, 28, -188, 22), (96, 18, -160, 25), (102, 8, -115, 24), (102, 4, -70, 23), (92, 28, -44, 21),  # ascending
-    (70, 70, -50, 19), (35, 84, -62, 20), (-8, 86, -68, 20), (-50, 82, -52, 19), (-88, 56, -22, 18),  # transverse
+    (84, 28, -188, 22), (96, 18, -160, 25), (102, 8, -115, 24), (102, 4, -70, 23),
+    (92, 28, -44, 21),  # ascending
+    (70, 70, -50, 19), (35, 84, -62, 20), (-8, 86, -68, 20), (-50, 82, -52, 19),
+    (-88, 56, -22, 18),  # transverse
     (-108, 8, 2, 17), (-110, -14, -40, 15), (-108, -8, -95, 14), (-98, 12, -145, 14),  # descending
     (-70, 30, -178, 14), (-30, 36, -172, 15), (4, 20, -186, 15), (8, -8, -202, 16),  # sigmoid
     (0, -28, -228, 19), (0, -30, -268, 16),  # rectum
@@ -193,8 +200,7 @@ def smooth(patient, name, points):
 
 
 def domes(x, y, z, patient):
-    """Distance to the space under the diaphragm (its right dome holds the liver) and to the liver's
-    upper surface."""
+    """Distance to the space under the diaphragm, and to the liver's upper surface in it."""
     size, move = patient.factor["liver"], patient.offset["liver"]
     right = ellipsoid(x, y, z, (66 + move[0], 14 + move[1], 20), (78 * size, 88, 96 + move[2]))
     left = ellipsoid(x, y, z, (-66, 12, 10), (74, 84, 96 + patient.offset["spleen"][2]))
@@ -203,8 +209,7 @@ def domes(x, y, z, patient):
 
 
 def liver(x, y, z, patient, cavity):
-    """Distance to the liver: the right dome and a left lobe across the midline, cut by the oblique
-    visceral surface."""
+    """Distance to the liver: right dome and left lobe, cut by the oblique visceral surface."""
     size, move = patient.factor["liver"], patient.offset["liver"]
     upper = domes(x, y, z, patient)[1] + 3.5
     under = 24 + move[2] - 0.85 * (x - 22) / size - 0.4 * (y - 20)

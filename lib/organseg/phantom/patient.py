@@ -75,8 +75,7 @@ class Patient:
         return plain + (level - plain) * self.dose + self.hu_offset.get(name, 0.0)
 
     def place(self, name, points):
-        """Points (n, 3 or 4: x, y, z and perhaps a radius) of an organ, moved and scaled as this
-        patient's."""
+        """Points (n, 3 or 4: x, y, z, perhaps a radius) of an organ, placed as in this patient."""
         points = np.array(points, dtype=np.float64)
         # All veins of the portal system move with their confluence, so that they stay joined.
         middle = np.array(CONFLUENCE) if name == "vein" else points[:, :3].mean(axis=0)
@@ -86,8 +85,7 @@ class Patient:
 
 
 def draw_patient(seed):
-    """The patient of a seed; all choices but the noise fall here, so that every grid shows the same
-    anatomy."""
+    """The patient of a seed. All but the noise is drawn here: every grid shows one anatomy."""
     rng = np.random.default_rng(seed)
     scale = rng.uniform(0.88, 1.09) * rng.uniform((0.95, 1.0, 0.95), (1.05, 1.1, 1.05))
     fat = rng.uniform(9, 30)

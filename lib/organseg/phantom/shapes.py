@@ -8,8 +8,7 @@ import numpy as np
 
 
 def ellipsoid(x, y, z, centre, radii):
-    """Distance to an ellipsoid (exact on its surface to first order); `radii` and `centre` in
-    mm."""
+    """Distance (mm) to an ellipsoid, exact on its surface to first order."""
     u, v, w = x - centre[0], y - centre[1], z - centre[2]
     a, b, c = radii
     inside = np.sqrt((u / a) ** 2 + (v / b) ** 2 + (w / c) ** 2)
@@ -39,8 +38,7 @@ def intersection(one, other, rounding):
 
 
 def curve(points, steps=3):
-    """A Catmull-Rom curve through `points`, an array (n, k); any number of columns, so radii may be
-    one of them."""
+    """A Catmull-Rom curve through `points` (n, k); radii may be one of the columns."""
     points = np.asarray(points, dtype=np.float64)
     before, after = 2 * points[0] - points[1], 2 * points[-1] - points[-2]
     padded = np.concatenate([before[None], points, after[None]])
@@ -57,8 +55,10 @@ def curve(points, steps=3):
 
 
 class Space:
-    """The coordinates (mm) of every voxel in one patient's frame; shapes are evaluated only in the
-    box they need."""
+    """The coordinates (mm) of every voxel in one patient's frame.
+
+    Shapes are evaluated only in the box that they need.
+    """
 
     def __init__(self, x, y, z, voxel):
         self.axes = (x, y, z)
@@ -69,8 +69,7 @@ class Space:
         )
 
     def box(self, lower, upper):
-        """Slices that hold every voxel between two corners (mm), found on a coarse copy of the
-        coordinates."""
+        """Slices that hold every voxel between two corners (mm), found on coarse coordinates."""
         inside = np.ones(self.coarse[0].shape, dtype=bool)
         for axis, low, high in zip(self.coarse, lower, upper, strict=True):
             inside &= axis > low - self.margin
@@ -94,8 +93,7 @@ class Space:
         return box, ellipsoid(*self.at(box), centre, radii)
 
     def tube(self, points, reach=6):
-        """Box and distance of a tube along `points` (n, 4: x, y, z, radius); valid up to `reach` mm
-        outside."""
+        """Box and distance of a tube along `points` (n, 4: x, y, z, radius), to `reach` mm."""
         points = np.asarray(points, dtype=np.float64)
         lower, upper = points[:, :3] - points[:, 3:] - reach, points[:, :3] + points[:, 3:] + reach
         box = self.box(lower.min(axis=0), upper.max(axis=0))
@@ -114,8 +112,7 @@ class Space:
 
 
 class Canvas:
-    """The image (HU) and the label that the shapes are painted into, later ones over earlier
-    ones."""
+    """The image (HU) and the label that shapes are painted into, later ones over earlier ones."""
 
     def __init__(self, shape, edge, fat):
         self.image = np.full(shape, -1000.0)
@@ -124,8 +121,10 @@ class Canvas:
         self.fat = fat
 
     def paint(self, box, distance, hu, label=0, gap=0.0):
-        """Paint a shape; `hu` is a number or an array; `gap` mm around it become fat (the plane
-        between two organs)."""
+        """Paint a shape; `hu` is a number or an array.
+
+        `gap` mm around it become fat, the plane between two organs.
+        """
         if gap:
             self._blend(box, distance - gap, self.fat)
             self.label[box][distance < gap] = 0

@@ -1,5 +1,6 @@
 """Pictures of cases and networks, for notebooks and files: nothing that computes needs them.
 
+picture       what they are made with: a figure measured in inches, and pieces of HTML
 slices        axial, coronal and sagittal slices with the organs in colour, contact sheets
 scroller      a slice scroller in one piece of HTML
 mesh          organs in three dimensions, to turn in the browser

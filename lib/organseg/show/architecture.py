@@ -1,281 +1,162 @@
 """What a Keras model is made of, read from the model itself: its layers as bars, bars of one
-resolution as cards.
+resolution as cards. `diagrams.draw_network` draws them.
 
-`diagrams.draw_network` draws them. Batch normalisation and activations are counted and named with
-the layer before them.
+Batch normalisation and activations are named and counted with the layer before them.
 """
 
 import re
 from dataclasses import dataclass, field
-from fractions import Fraction
 from math import log2, prod
 
 from organseg.backend import keras
 from organseg.errors import OrgansegError
 
-# Each kind of layer and what to look for in the name of its class; the first that is found decides.
-KINDS = {
-    "image": "InputLayer",
-    "convolution": "Conv(?!.*Transpose)",
-    "transposed convolution": "Conv",
-    "max pooling": "MaxPool",
-    "average pooling": "AveragePool",
-    "up-sampling": "UpSampling",
-    "concatenation": "Concatenate",
-    "addition": "^Add",
-    "flattening": "Flatten|Reshape",
-    "dense layer": "Dense",
-    "softmax": "Softmax",
-    "other layer": "",
+KINDS = {  # of layers, in the legend's order: a pattern of their words, and their colour
+    "image": ("^image", "#ffffff"),
+    "convolution": ("(?<!transposed )conv", "#c6dcf2"),
+    "transposed convolution": ("^transposed conv", "#bfe3cf"),
+    "max pooling": ("max pool", "#f6c9c4"),
+    "average pooling": ("average pool", "#f7dcc0"),
+    "up-sampling": ("^up-sampling", "#dcebc5"),
+    "concatenation": ("^concatenate", "#ddd0ee"),
+    "addition": ("^add", "#efcfe6"),
+    "flattening": ("^flatten|^reshape", "#d5d5d5"),
+    "dense layer": ("^dense", "#fbe9b0"),
+    "softmax": ("^softmax", "#f2bd4b"),
+    "other layer": ("", "#eaeaea"),
 }
-NAMED_WITH_THE_LAYER_BEFORE = "Normalization|Activation|LU$"
-LARGE = 4096  # stands for an open image size; the sizes at LARGE and 2 LARGE tell which part of the image's they are
+SHORT = {"BatchNormalization": "batch norm", "ConvTranspose": "transposed conv", "ReLU": "ReLU"}
+SHORT |= {"InputLayer": "image", "UpSampling": "up-sampling"}
+OPEN = 4096  # stands for an edge of the image that may have any length
 
 
 @dataclass(eq=False)
 class Bar:
-    """One layer, with the small ones that are named with it."""
-
-    kind: str
-    words: str
-    shapes: tuple  # of the output, (x, y[, z], channel), for two image sizes
+    words: str  # e.g. 'conv 3×3×3, batch norm, ReLU'
+    shape: tuple  # of the output, (x, y[, z], channel)
+    size: str  # of the output, e.g. '1/2 of each edge'
+    parameters: int  # trainable ones
     sources: list  # the bars before this one
-    parameters: int = 0  # trainable ones
+    place: int  # on the longest way from the image
+    kind: str  # a key of KINDS
     card: "Card" = None
-
-    @property
-    def channels(self):
-        return self.shapes[0][-1]
-
-    @property
-    def size(self):
-        return self.shapes[0][:-1]
 
 
 @dataclass(eq=False)
 class Card:
-    """Bars of one resolution, and where they are drawn, in inches from the upper left corner."""
-
-    level: int  # how often the image's size has been halved
+    depth: int  # how often the image's size has been halved
     bars: list = field(default_factory=list)
-    left: float = 0
+    upwards: bool = False  # on the synthesis path
+    left: float = 0  # where it is drawn, in inches from the upper left corner
     top: float = 0
-    upwards: bool = False
-
-    def insert(self, bar, place=None):
-        bar.card = self
-        self.bars.insert(len(self.bars) if place is None else place, bar)
 
 
 def read_model(model, input_size=None):
-    """A model's bars on the way from image to output, its cards, and its skip connections.
-
-    Returns
-    -------
-    path : list of Bar, the longest way through the network
-    cards : list of Card, in order
-    skips : list of (the bar that a connection leaves, the bar that it joins, the bars on it)
-    """
-    path = _longest_path(_make_bars(read_graph(model), shapes_of_image(model, input_size)))
-    return path, _make_cards(path), _find_skips(path)
-
-
-def read_graph(model):
-    """The model's layers from image to output: [(layer, numbers of the layers before it)]."""
-    if not getattr(model, "inputs", None):
-        raise OrgansegError(
-            f"{model.name}: found a model without a known input; give it a keras.Input first"
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        found = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise OrgansegError(
-            f"{model.name}: found {found}; expected one of each; draw its parts one by one"
-        )
-    graph, numbers, waiting = [], {}, [model.outputs[0]]
-    while waiting:
-        layer, call, _ = waiting[-1]._keras_history
-        before = layer._inbound_nodes[call].input_tensors
-        missing = [tensor for tensor in before if tensor._keras_history[:2] not in numbers]
-        if missing:
-            waiting.append(missing[0])
-            continue
-        waiting.pop()
-        graph.append((layer, [numbers[tensor._keras_history[:2]] for tensor in before]))
-        numbers[layer, call] = len(graph) - 1
-    return graph
+    """A model's cards from image to output, with the bars of the longest way through the network;
+    and its skip connections, each (the bar that it leaves, the bar that it joins, bars on it)."""
+    path = [_read_bars(model, input_size)]
+    while path[0].sources:
+        path.insert(0, max(path[0].sources, key=lambda bar: bar.place))
+    cards, skips = [Card(0)], []
+    for before, bar in zip([path[0], *path], path, strict=False):
+        old, new = before.shape[:-1], bar.shape[:-1]
+        # To flatten counts as halving once for each axis; to give a vector a shape, as doubling.
+        halved = len(old) - len(new) or round(log2(prod(old) / prod(new)) / max(len(new), 1))
+        if halved:
+            cards.append(Card(cards[-1].depth + halved))
+        bar.card = cards[-1]
+        bar.card.bars.append(bar)
+        for source in bar.sources:
+            way = []
+            while source not in path and len(source.sources) == 1:
+                way.insert(0, source)
+                source = source.sources[0]
+            if way or source is not before:
+                skips.append((source, bar, way))
+    depths = [card.depth for card in cards]
+    turn = depths.index(max(depths))
+    there_and_back = sorted({*depths[:turn]}) + sorted({*depths[turn:]}, reverse=True)
+    for card in cards[turn + 1 :]:
+        card.upwards = depths == there_and_back
+    for source, bar, _ in skips:
+        across = source.card and bar.card.upwards and not source.card.upwards
+        if not across or source.card.depth != bar.card.depth:
+            found = f"{model.name}: found a connection to '{bar.words}' that does not cross a U"
+            raise OrgansegError(f"{found}; expected a chain of layers, or a U; draw its parts")
+    return cards, skips
 
 
-def shapes_of_image(model, input_size):
-    """The shape of the image at two sizes, (x, y[, z], channel); the same twice if no size is
-    open."""
-    *own, channels = model.inputs[0].shape[1:]
-    if input_size is not None:
-        size = [input_size] * len(own) if isinstance(input_size, int) else list(input_size)
-        if len(size) != len(own) or any(
-            mine not in (None, n) for mine, n in zip(own, size, strict=True)
-        ):
-            raise OrgansegError(
-                f"{model.name}: found input_size={input_size}; expected one that fits {tuple(own)}"
-            )
-        own = size
-    return tuple(
-        (*(size if n is None else n for n in own), channels) for size in (LARGE, 2 * LARGE)
-    )
-
-
-def _make_bars(graph, image_shapes):
-    bars, counted = (
-        [],
-        set(),
-    )  # bars: one per layer of the graph; small layers share that of the layer before
-    for layer, before in graph:
-        sources = [bars[number] for number in before]
-        name, words = type(layer).__name__, _words(layer)
-        kind = (
-            "softmax"
-            if words == "softmax"
-            else next(kind for kind in KINDS if re.search(KINDS[kind], name))
-        )
-        shapes = (
-            tuple(shape_after(layer, [bar.shapes[at] for bar in sources]) for at in (0, 1))
-            if before
-            else image_shapes
-        )
-        small = kind != "softmax" and re.search(NAMED_WITH_THE_LAYER_BEFORE, name)
-        if (
-            small
-            and sources[0].kind != "image"
-            and sum(before[0] in others for _, others in graph) == 1
-        ):
-            bar = sources[0]
-            bar.words += f", {words}"
+def _read_bars(model, input_size):
+    """The bar of the output, which knows the bars before it."""
+    inputs, outputs = (getattr(model, end, None) or [] for end in ("inputs", "outputs"))
+    if len(inputs) != 1 or len(outputs) != 1:
+        found = f"{model.name}: found {len(inputs)} inputs and {len(outputs)} outputs"
+        raise OrgansegError(f"{found}; expected one of each; add a keras.Input, or draw its parts")
+    layers = keras.Model(inputs, outputs).operations
+    before = {id(one.output): [*map(id, keras.tree.flatten(one.input))] for one in layers}
+    needed = sum(before.values(), [id(outputs[0])])
+    if not {*needed} <= {*before}:
+        found = f"{model.name}: found a layer that is used twice"
+        raise OrgansegError(f"{found}; expected each once; draw its parts one by one")
+    *own, channels = inputs[0].shape[1:]
+    image = [input_size] * len(own) if isinstance(input_size, int) else list(input_size or own)
+    found = f"{model.name}: found images of {' × '.join(map(str, image))}"
+    misfit = OrgansegError(f"{found}; expected a size that fits each layer; give input_size")
+    given = keras.KerasTensor((None, *(edge or OPEN for edge in image), channels))
+    try:
+        parts = keras.Model(inputs, [layer.output for layer in layers]).compute_output_spec(given)
+    except ValueError as error:
+        raise misfit from error
+    bars = {}
+    for layer, part, (key, incoming) in zip(layers, parts, before.items(), strict=True):
+        sources, shape = [bars[one] for one in incoming], tuple(part.shape[1:])
+        size = _size_in_words(shape[:-1], image)
+        if not size or len({source.shape[:-1] for source in sources}) > 1:
+            raise misfit
+        words, parameters = _words(layer), count(getattr(layer, "trainable_weights", ()))
+        small = re.search("Normalization|Activation|LU$", type(layer).__name__)
+        named = small and words != "softmax" and sources[0].words != "image"
+        if named and needed.count(incoming[0]) == 1:
+            bars[key] = sources[0]
+            bars[key].words += f", {words}"
+            bars[key].parameters += parameters
         else:
-            bar = Bar(kind, words, shapes, sources)
-        if layer not in counted:  # a layer that is used twice has its weights once
-            bar.parameters += sum(
-                prod(weight.shape) for weight in getattr(layer, "trainable_weights", ())
-            )
-        counted.add(layer)
-        bars.append(bar)
-    return bars
+            place = 1 + max((source.place for source in sources), default=0)
+            kind = next(kind for kind, (pattern, _) in KINDS.items() if re.search(pattern, words))
+            bars[key] = Bar(words, shape, size, parameters, sources, place, kind)
+    return bars[key]
 
 
-def shape_after(layer, before):
-    """The shape that a layer puts out for the shapes that come in, all without the batch."""
-    after = before[0]  # what is no layer, such as a sum written with +, works number by number
-    if isinstance(layer, keras.Layer):
-        batched = [(None, *shape) for shape in before]
-        after = tuple(layer.compute_output_shape(batched if len(batched) > 1 else batched[0]))[1:]
-    if len({shape[:-1] for shape in before}) > 1 or min(after) < 1:
-        found = " and ".join(" × ".join(map(str, shape[:-1])) for shape in before)
-        raise OrgansegError(
-            f"{layer.name}: found {found} coming in; expected sizes that fit; take another input_size"
-        )
-    return after
+def count(weights):
+    """How many numbers there are in these weights."""
+    return sum(prod(weight.shape) for weight in weights)
+
+
+def _size_in_words(size, image):
+    """The size of an output, as a part of the image's where that is open; None if it is no part."""
+    if None not in image or not size:
+        return " × ".join(map(str, size)) or "vector"
+    part, *others = {(edge or OPEN) / n for n, edge in zip(size, image, strict=True)}
+    words = "full size" if part == 1 else f"1/{part:.0f} of each edge"
+    return None if others or part % 1 else words
 
 
 def _words(layer):
     """What is written into the bar of a layer, e.g. 'conv 3×3×3, stride 2, ReLU'."""
-    name = type(layer).__name__
-    if name == "Activation":
-        return _activation(layer)
-    short = {"BatchNormalization": "batch norm", "InputLayer": "image", "ReLU": "ReLU"}
-    spaced = re.sub(
-        r"(?<=[a-z])(?=[A-Z])", " ", re.sub(r"\dD", "", name)
-    ).lower()  # GlobalMaxPooling2D: global max …
-    spaced = (
-        spaced.replace("conv transpose", "transposed conv")
-        .replace("pooling", "pool")
-        .replace("up s", "up-s")
-    )
-    first = short.get(name, layer.name if isinstance(layer, keras.Model) else spaced)
-    size = next(
-        (tuple(getattr(layer, key)) for key in ("kernel_size", "pool_size") if hasattr(layer, key)),
-        (),
-    )
-    if "UpSampling" in name:
-        size = layer.size if isinstance(layer.size, tuple) else (layer.size,)
+    name = re.sub(r"\dD", "", type(layer).__name__)
+    spaced = re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower().replace("pooling", "pool")
+    words = layer.name if isinstance(layer, keras.Model) else SHORT.get(name, spaced)
+    sizes = [getattr(layer, key, None) for key in ("kernel_size", "pool_size", "size", "rate")]
+    size = next((size if isinstance(size, tuple) else (size,) for size in sizes if size), ())
+    if size:
+        words += f" {'×'.join(map(str, size))}"
     strides = getattr(layer, "strides", size)
-    strides = (strides,) * len(size) if isinstance(strides, int) else tuple(strides)
-    words = [
-        f"{first} {'×'.join(map(str, size))}"
-        if size
-        else f"{first} {layer.rate:g}"
-        if "Dropout" in name
-        else first
-    ]
     if strides not in (size, (1,) * len(size)):
-        words.append(
-            f"stride {strides[0] if len(set(strides)) == 1 else '×'.join(map(str, strides))}"
-        )
-    if "Conv" in name and "Transpose" not in name and layer.padding == "valid" and max(size) > 1:
-        words.append("no padding")
-    return ", ".join(words + [_activation(layer)]).removesuffix(", ")
-
-
-def _activation(layer):
-    name = getattr(getattr(layer, "activation", None), "__name__", "linear")
-    return {"linear": "", "relu": "ReLU"}.get(name, name.replace("_", " "))
-
-
-def _longest_path(bars):
-    longest = {}
-    for bar in bars:
-        if bar not in longest:
-            longest[bar] = max((longest[source] for source in bar.sources), key=len, default=[]) + [
-                bar
-            ]
-    return longest[bars[-1]]
-
-
-def _make_cards(path):
-    """A layer that halves or doubles the size, or flattens, opens the next card."""
-    cards = [Card(0)]
-    for before, bar in zip([path[0], *path], path, strict=False):
-        if len(before.size) == len(bar.size):
-            step = round(log2(prod(before.size) / prod(bar.size)) / max(len(bar.size), 1))
-        else:
-            step = 1 if len(before.size) > len(bar.size) else -1
-        if step:
-            cards.append(Card(cards[-1].level + step))
-        cards[-1].insert(bar)
-    return cards
-
-
-def _find_skips(path):
-    skips = []
-    for before, bar in zip(path, path[1:], strict=False):
-        for source in bar.sources:
-            way = []
-            while source not in path:
-                way.insert(0, source)
-                if len(source.sources) != 1:
-                    raise OrgansegError(
-                        f"found branches within branches before '{source.words}'; expected one beside"
-                    )
-                source = source.sources[0]
-            if way or source is not before:
-                skips.append((source, bar, way))
-    return skips
-
-
-def size_words(bar, image):
-    """The size that a bar puts out, as a part of the image's where that is open: 'full size', '1/2
-    of each edge'."""
-    words, parts = [], set()
-    sizes = [shape[:-1] for shape in (*bar.shapes, *image.shapes)]
-    for small, large, first, second in zip(*sizes, strict=False):
-        part = Fraction(large - small, second - first) if second > first else Fraction(0)
-        rest = small - part * first
-        parts.add(part if part and not rest else None)
-        n = (
-            f"{part.numerator}n/{part.denominator}".removeprefix("1").removesuffix("/1")
-            if part
-            else ""
-        )
-        words.append(
-            f"({n} {'−' if rest < 0 else '+'} {abs(rest)})" if part and rest else n or str(small)
-        )
-    if len(parts) == 1 and None not in parts:
-        return "full size" if parts == {1} else f"{parts.pop()} of each edge"
-    return " × ".join(words) or "vector"
+        words += f", stride {'×'.join(map(str, strides if len({*strides}) > 1 else strides[:1]))}"
+    if name == "Conv" and layer.padding == "valid" and max(size) > 1:
+        words += ", no padding"
+    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    if activation != "linear":
+        activation = {"relu": "ReLU"}.get(activation, activation.replace("_", " "))
+        words = activation if name == "Activation" else f"{words}, {activation}"
+    return words

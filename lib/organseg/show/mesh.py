@@ -8,307 +8,176 @@ Colab the script comes with the live output; the book's pages share one copy
 together.
 """
 
-import base64
-import html
 import json
 import sys
-from dataclasses import replace
-from functools import cached_property
-from importlib import resources
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from PIL import Image
-from scipy import ndimage, sparse
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+from scipy import ndimage
+from skimage.measure import marching_cubes, regionprops
+from skimage.transform import downscale_local_mean
 
 from organseg.errors import OrgansegError
-from organseg.geometry import to_canonical
 from organseg.organs import ORGANS
-from organseg.show.slices import png_bytes
+from organseg.show.picture import Shown, as_text, fill_page, png, read_file
+from organseg.show.slices import COLOURS, truth_and_prediction
 
 PLOTLY = "application/vnd.plotly.v1+json"
-LARGEST = (
-    520_000  # letters of one picture's surfaces; with layout and still picture less than 600 kB
-)
+LARGEST = 520_000  # letters of the surfaces; with layout and still picture less than 600 kB
 COARSENINGS = (0, 4, 5, 6, 8, 10, 12, 16, 24)  # mm: the first that fits is sent
-SMALL_PIECE = 60  # vertices
+FEWEST_CELLS = 8  # a small piece gets smaller cells, so that it has at least so many
 UNIT = 0.1  # mm; coordinates are sent as 16-bit integers
-HINT = "Drag to turn it, or click it and press the arrow keys; + and − come nearer and go away, 0 goes back."
-STILL_HEIGHT = 300  # pixels
 
 
 def organ_meshes(label, affine, coarsen=0.0):
     """The surfaces of the organs of a label image.
 
-    Marching cubes (Lorensen and Cline 1987) on the mask of each organ; then vertices closer than
-    `coarsen` are merged, and the steps are smoothed without shrinking (Taubin 1995). Pieces of few
-    voxels stay as they are, to be seen.
+    Each connected piece of an organ is smoothed by a Gaussian and cut by marching cubes (Lorensen
+    and Cline 1987) at the height that leaves as many voxels inside as before. So the steps go, the
+    volume stays, and a single voxel can still be seen.
 
     Parameters
     ----------
     label : integer array (x, y, z) of organ ids
     affine : array (4, 4), voxel indices to mm
-    coarsen : edge in mm of the cells in which all vertices become one; 0: none
+    coarsen : edge in mm of the cells into which voxels are averaged beforehand; 0 keeps the voxels
 
     Returns
     -------
     dict, organ id to (vertices, triangles): float array (n, 3) in mm, and integer array (m, 3) of
     indices of vertices; only organs that are there
-    """
-    from skimage.measure import marching_cubes
 
-    label = np.asarray(label)
-    boxes = ndimage.find_objects(label, max_label=len(ORGANS))
-    meshes = {}
-    for organ, box in zip(ORGANS, boxes, strict=True):
+    Examples
+    --------
+    >>> label = np.pad([[[3]]], 2)
+    >>> vertices, triangles = organ_meshes(label, np.eye(4))[3]
+    >>> len(vertices), len(triangles)
+    (6, 8)
+    """
+    meshes, spacing = {}, np.linalg.norm(affine[:3, :3], axis=0)
+    for organ, box in zip(ORGANS, ndimage.find_objects(label, len(ORGANS)), strict=True):
         if box is None:
             continue
-        mask = np.pad(label[box] == organ.id, 1)  # closed also where the scan ends
-        vertices, triangles, _, _ = marching_cubes(mask.astype(np.float32), 0.5)
-        vertices = vertices + [axis.start - 1 for axis in box]
-        vertices = vertices @ affine[:3, :3].T + affine[:3, 3]
-        if coarsen:
-            vertices, triangles = _merge(vertices, triangles, coarsen)
-        if len(triangles):
-            meshes[organ.id] = _smooth(vertices, triangles), triangles
+        vertices, triangles = np.empty((0, 3)), np.empty((0, 3), int)
+        corner = [axis.start for axis in box]
+        pieces, _ = ndimage.label(label[box] == organ.id, np.ones((3, 3, 3)))
+        for piece in regionprops(pieces):
+            places, corners = _surface(piece.image, spacing, coarsen)
+            triangles = np.concatenate([triangles, corners + len(vertices)])
+            vertices = np.concatenate([vertices, places + corner + piece.bbox[:3]])
+        meshes[organ.id] = vertices @ affine[:3, :3].T + affine[:3, 3], triangles
     return meshes
 
 
-def _neighbours(vertices, triangles):
-    """Which vertices an edge joins, as a sparse matrix of zeros and ones; and which belong to a
-    small piece."""
-    a, b, c = triangles.T
-    rows, columns = np.concatenate([a, b, c, b, c, a]), np.concatenate([b, c, a, a, b, c])
-    joined = sparse.csr_array((np.ones(len(rows)), (rows, columns)), (len(vertices),) * 2)
-    joined.data[:] = 1  # an edge counts once, though two triangles share it
-    piece = sparse.csgraph.connected_components(joined, directed=False)[1]
-    return joined, np.bincount(piece)[piece] < SMALL_PIECE
-
-
-def _merge(vertices, triangles, cell):
-    """All vertices of a cell become their mean; triangles that lose a corner go."""
-    small = _neighbours(vertices, triangles)[1]
-    alone = np.where(small, 1 + np.arange(len(vertices)), 0)  # each in a cell of its own
-    cells = np.column_stack([np.floor(vertices / cell), alone])
-    _, number, count = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    number = number.reshape(-1)
-    merged = np.stack([np.bincount(number, axis) for axis in vertices.T], axis=1) / count[:, None]
-    triangles = number[triangles]
-    a, b, c = triangles.T
-    triangles = triangles[(a != b) & (b != c) & (c != a)]
-    _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
-    triangles = triangles[np.sort(first)]
-    used, renumbered = np.unique(triangles, return_inverse=True)
-    return merged[used], renumbered.reshape(-1, 3)
-
-
-def _smooth(vertices, triangles, rounds=8):
-    """Move vertices to the mean of their neighbours, then back a little more: steps go, the size
-    stays."""
-    joined, small = _neighbours(vertices, triangles)
-    count = np.asarray(joined.sum(axis=1)).reshape(-1, 1)
-    for _ in range(rounds):
-        for step in (0.5, -0.53):
-            vertices = vertices + step * ~small[:, None] * (joined @ vertices / count - vertices)
-    return vertices
-
-
-class Rendering:
-    """Organs that a notebook shows in three dimensions; made by `render`."""
-
-    def __init__(self, views, affine, name):
-        self.views, self.affine, self.name = views, affine, name
-
-    def __repr__(self):
-        return f"Rendering of {self.name}: {' and '.join(self.views)}"
-
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        still = base64.b64encode(self._still).decode()
-        if "google.colab" in sys.modules:  # an output has a page of its own there, without a plotly
-            return {"text/plain": repr(self), "text/html": self._page(still)}
-        return {"text/plain": repr(self), PLOTLY: self.figure, "image/png": still}
-
-    @cached_property
-    def figure(self):
-        """What plotly draws, as a dict: data, layout and config."""
-        for cell in COARSENINGS:
-            traces = [
-                _trace(organ, *meshes[organ.id], f"scene{number or ''}", number == 0)
-                for number, label in zip((0, 2), self.views.values(), strict=False)
-                for meshes in [organ_meshes(label, self.affine, cell)]
-                for organ in ORGANS
-                if organ.id in meshes
-            ]
-            if len(json.dumps(traces)) <= LARGEST:
-                break
-        _show_each_organ_once_in_the_legend(traces)
-        return {
-            "data": traces,
-            "layout": self._layout(),
-            "config": {"displaylogo": False, "scrollZoom": False},
-        }
-
-    def _layout(self):
-        gap, count = 0.02, len(self.views)
-        axis = {"visible": False, "showspikes": False}
-        # From the front, the patient's right on the left of the picture.
-        camera = {"eye": {"x": 0, "y": 1.45, "z": 0.2}, "up": {"x": 0, "y": 0, "z": 1}}
-        box = self._box()
-        edges = np.ptp(box, axis=1)
-        ratio = dict(
-            zip("xyz", (edges / edges.max()).round(4).tolist(), strict=True)
-        )  # one mm is one mm in both views
-        layout = {
-            "height": 460,
-            "margin": {"l": 0, "r": 0, "t": 30, "b": 0},
-            "legend": {"orientation": "h", "y": 0, "yanchor": "top", "x": 0.5, "xanchor": "center"},
-            "paper_bgcolor": "white",
-            "font": {"color": "#222"},
-            "modebar": {"orientation": "v"},  # beside the titles, not over them
-            "annotations": [],
-        }
-        for number, title in enumerate(self.views):
-            start, end = number / count, (number + 1) / count
-            place = {"x": [start + gap, end - gap], "y": [0.04, 1]}
-            axes = {
-                f"{letter}axis": axis | {"range": span}
-                for letter, span in zip("xyz", box, strict=True)
-            }
-            layout["scene2" if number else "scene"] = {"domain": place, "camera": camera, **axes}
-            layout["scene2" if number else "scene"] |= {
-                "aspectmode": "manual",
-                "aspectratio": ratio,
-            }
-            word = {"text": title, "x": (start + end) / 2, "y": 1, "yanchor": "bottom"}
-            layout["annotations"].append(
-                word | {"xref": "paper", "yref": "paper", "showarrow": False}
-            )
-        return layout
-
-    def _box(self):
-        """The span of all organs along x, y and z, the same in both views, in units of `UNIT`."""
-        there = np.argwhere(np.any([label > 0 for label in self.views.values()], axis=0))
-        if not there.size:
-            raise OrgansegError(
-                f"{self.name}: found no organ; expected at least one voxel of one; nothing to render"
-            )
-        ends = (
-            np.array([there.min(axis=0) - 1, there.max(axis=0) + 1]) @ self.affine[:3, :3].T
-            + self.affine[:3, 3]
-        )
-        return np.rint(np.sort(ends, axis=0).T / UNIT).astype(int).tolist()
-
-    @cached_property
-    def _still(self):
-        """The first surfaces that one meets from the front, shaded by their slope, as PNG."""
-        spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
-        there = np.any([label > 0 for label in self.views.values()], axis=0)
-        box = ndimage.find_objects(there.astype(np.uint8))[0]
-        pictures = [_from_the_front(label[box], spacing) for label in self.views.values()]
-        joined = np.concatenate(pictures, axis=1)
-        picture = Image.fromarray(
-            (255 * joined).astype(np.uint8) & 0xF0 | 0x0F
-        )  # a stand-in needs no more colours
-        height = STILL_HEIGHT
-        width = round(height * joined.shape[1] * spacing[0] / (joined.shape[0] * spacing[2]))
-        return png_bytes(picture.resize((width, height), Image.Resampling.NEAREST))
-
-    def _page(self, still):
-        from plotly.offline import get_plotlyjs
-
-        script = resources.files("organseg.show").joinpath("mesh.js").read_text(encoding="utf-8")
-        config = "window.PlotlyConfig = {MathJaxConfig: 'local'};"
-        scripts = "".join(f"<script>{part}</script>" for part in (config, get_plotlyjs(), script))
-        return rendering_html(self.figure, still, repr(self)) + scripts
-
-
-def rendering_html(figure, still, words):
-    """The place on a page that `mesh.js` fills.
-
-    Parameters
-    ----------
-    figure : dict, as in `Rendering.figure`
-    still : str, a PNG in base64, shown until the figure is
-    words : str, for those who do not see the picture
-    """
-    data, words = html.escape(json.dumps(figure, separators=(",", ":"))), html.escape(words)
-    return (
-        f'<div class="organseg-rendering" data-figure="{data}">'
-        f'<img src="data:image/png;base64,{still}" alt="{words}" style="max-width: 100%">'
-        f'<div class="stage" tabindex="0" role="img" aria-label="{words} {HINT}" hidden></div>'
-        f'<p style="margin: 0; font-size: 0.85em" hidden>{HINT}</p></div>'
-    )
+def _surface(mask, spacing, coarsen):
+    """Vertices, in voxel indices, and triangles of one piece."""
+    count = np.count_nonzero(mask)
+    edge = min(coarsen, np.cbrt(count * spacing.prod() / FEWEST_CELLS))
+    cell = np.maximum(np.rint(edge / spacing), 1).astype(int)  # in voxels
+    margin = 3 * cell  # room for the Gaussian, also where the scan ends
+    padded = np.pad(mask.astype(np.float32), np.stack([margin, margin], axis=1))
+    smooth = ndimage.gaussian_filter(downscale_local_mean(padded, tuple(cell)), 1)
+    inside = max(round(count / cell.prod()), 1)
+    height = np.partition(smooth, (-inside - 1, -inside), axis=None)[[-inside - 1, -inside]].mean()
+    vertices, triangles, _, _ = marching_cubes(smooth, height)
+    return (vertices + 0.5) * cell - 0.5 - margin, triangles
 
 
 def render(case, prediction=None):
     """The organs of a case in three dimensions, truth and prediction side by side; turn them with
-    mouse or keys.
+    mouse or keys. A notebook shows them if this is the last line of a cell.
 
     Parameters
     ----------
     case : Case, in any orientation; the truth is its label, if it has one
     prediction : integer array (x, y, z) of organ ids on the case's grid, or None
 
-    Returns
-    -------
-    Rendering, which a notebook shows if it is the last line of a cell
+    Examples
+    --------
+    >>> from organseg import make_phantom, render
+    >>> render(make_phantom(3, (32, 32, 32)))
+    Rendering of phantom_0003: truth
     """
-    labels = {} if case.label is None else {"truth": case.label}
-    if prediction is not None:
-        if np.shape(prediction) != case.image.shape:
-            found = f"{case.name}: found a prediction of shape {np.shape(prediction)}"
-            raise OrgansegError(
-                f"{found}; expected that of the image, {case.image.shape}; resample it to that grid"
-            )
-        labels["prediction"] = np.asarray(prediction).astype(np.uint8)
-    if not labels:
-        raise OrgansegError(
-            f"{case.name}: found neither a label nor a prediction; expected one to render; give one"
-        )
-    views = {title: to_canonical(replace(case, label=label)) for title, label in labels.items()}
-    affine = next(iter(views.values())).affine
-    return Rendering({title: view.label for title, view in views.items()}, affine, case.name)
-
-
-def _trace(organ, vertices, triangles, scene, first):
-    coordinates = np.rint(vertices / UNIT).astype("<i2")
-    indices = triangles.astype("<u2" if len(vertices) < 2**16 else "<u4")
-    return {
-        "type": "mesh3d",
-        "name": organ.name,
-        "legendgroup": organ.name,
-        "scene": scene,
-        "color": organ.colour,
-        "hoverinfo": "name",
-        "lighting": {"ambient": 0.65, "diffuse": 0.55, "specular": 0.15, "roughness": 0.6},
-        "lightposition": {"x": 30_000, "y": 100_000, "z": 60_000},  # from the front and above
-        **{letter: _typed(axis) for letter, axis in zip("xyz", coordinates.T, strict=True)},
-        **{letter: _typed(corner) for letter, corner in zip("ijk", indices.T, strict=True)},
-    }
-
-
-def _show_each_organ_once_in_the_legend(traces):
-    seen = set()
-    for trace in traces:
-        trace["showlegend"] = trace["name"] not in seen
-        seen.add(trace["name"])
-
-
-def _typed(array):
-    """An array as plotly.js takes it since version 2.28: its bytes in base64, and their type."""
-    return {
-        "dtype": array.dtype.str[1:],
-        "bdata": base64.b64encode(np.ascontiguousarray(array).tobytes()).decode(),
-    }
-
-
-def _from_the_front(label, spacing):
-    colours = np.array([(1, 1, 1), *(to_rgb(organ.colour) for organ in ORGANS)])
-    front = np.pad(label, ((2, 2), (0, 0), (2, 2)))[:, ::-1]  # y from the front to the back
-    depth = (front > 0).argmax(axis=1)
-    organ = np.take_along_axis(front, depth[:, None], axis=1)[:, 0]
-    slope = np.hypot(
-        *np.gradient(ndimage.gaussian_filter(depth * spacing[1], 1), spacing[0], spacing[2])
+    views = truth_and_prediction(case, prediction)
+    if not any(view.label.any() for view in views.values()):
+        found = "no organ" if views else "neither a label nor a prediction"
+        raise OrgansegError(f"{case.name}: found {found}; expected a voxel of one; give a label")
+    words = f"Rendering of {case.name}: {' and '.join(views)}"
+    labels, affine = [view.label for view in views.values()], next(iter(views.values())).affine
+    figure, still = _figure(labels, affine, list(views)), _still(labels, affine)
+    if "google.colab" not in sys.modules:
+        return Shown(words, {PLOTLY: figure, "image/png": still})
+    # There an output has a page of its own, without a plotly.
+    scripts = (
+        "window.PlotlyConfig = {MathJaxConfig: 'local'};",
+        get_plotlyjs(),
+        read_file("mesh.js"),
     )
-    rgb = colours[organ] * np.where(organ > 0, 0.45 + 0.55 / np.sqrt(1 + slope**2), 1)[..., None]
-    return rgb[::-1, ::-1].swapaxes(0, 1)  # the patient's right on the left, the head up
+    page = fill_page("mesh.html", figure, still, words)
+    return Shown(words, {"text/html": page + "".join(f"<script>{one}</script>" for one in scripts)})
+
+
+def _figure(labels, affine, titles):
+    """What plotly draws, as a dict: data, layout and config."""
+    for coarsen in COARSENINGS:
+        views = [organ_meshes(label, affine, coarsen) for label in labels]
+        traces = [
+            _trace(organ, *meshes[organ.id]) | {"scene": scene}
+            for scene, meshes in zip(("scene", "scene2"), views, strict=False)
+            for organ in ORGANS
+            if organ.id in meshes
+        ]
+        if len(json.dumps(traces)) <= LARGEST:
+            break
+    names = [trace["name"] for trace in traces]
+    for number, name in enumerate(names):  # the legend names each organ once
+        traces[number]["showlegend"] = name not in names[:number]
+    vertices = np.concatenate([mesh[0] for meshes in views for mesh in meshes.values()])
+    spans = np.rint(np.stack([vertices.min(axis=0), vertices.max(axis=0)], axis=1) / UNIT)
+    axes = [{"visible": False, "showspikes": False, "range": span.tolist()} for span in spans]
+    ratio = (np.ptp(spans, axis=1) / np.ptp(spans, axis=1).max()).round(4).tolist()
+    # From the front, the patient's right on the left; one mm is as long in both views.
+    scene = {"camera": {"eye": {"x": 0, "y": 1.45, "z": 0.2}, "up": {"x": 0, "y": 0, "z": 1}}}
+    scene |= {"aspectmode": "manual", "aspectratio": dict(zip("xyz", ratio, strict=True))}
+    scene |= dict(zip(("xaxis", "yaxis", "zaxis"), axes, strict=True))
+    places = {"specs": [[{"type": "scene", "b": 0.04}] * len(titles)], "horizontal_spacing": 0.04}
+    figure = make_subplots(1, len(titles), subplot_titles=titles, **places).update_scenes(scene)
+    legend = {"orientation": "h", "y": 0, "yanchor": "top", "x": 0.5, "xanchor": "center"}
+    layout = {"margin": {"l": 0, "r": 0, "t": 30, "b": 0}, "legend": legend, "template": "none"}
+    figure.update_layout(layout, height=460, modebar_orientation="v")  # beside the titles
+    config = {"displaylogo": False, "scrollZoom": False}
+    return {"data": traces, "layout": figure.layout.to_plotly_json(), "config": config}
+
+
+def _trace(organ, vertices, triangles):
+    names = {"name": organ.name, "legendgroup": organ.name, "hoverinfo": "name"}
+    light = {"ambient": 0.65, "diffuse": 0.55, "specular": 0.15, "roughness": 0.6}
+    above = {"x": 30_000, "y": 100_000, "z": 60_000}  # and in front
+    trace = {"type": "mesh3d", "color": organ.colour, "lighting": light, "lightposition": above}
+    places = np.rint(vertices / UNIT).astype("<i2")
+    corners = triangles.astype("<u2" if len(vertices) < 2**16 else "<u4")
+    for key, numbers in zip("xyzijk", [*places.T, *corners.T], strict=True):
+        # A typed array, as plotly.js takes it since version 2.28.
+        trace[key] = {"dtype": numbers.dtype.str[1:], "bdata": as_text(numbers.tobytes())}
+    return trace | names
+
+
+def _still(labels, affine):
+    """The first surfaces that one meets from the front, shaded by their slope, as text of a PNG."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    (box,) = ndimage.find_objects(np.any(labels, axis=0).astype(np.uint8))
+    # From the patient's right to the left, from the front to the back, the head up.
+    views = [np.pad(label[box], ((2, 2), (0, 0), (2, 2)))[::-1, ::-1, ::-1] for label in labels]
+    label = np.concatenate(views)
+    depth = (label > 0).argmax(axis=1)
+    organ = np.take_along_axis(label, depth[:, None], axis=1)[:, 0]
+    depth = ndimage.gaussian_filter(depth * spacing[1], 1)
+    slope = np.hypot(*np.gradient(depth, spacing[0], spacing[2]))
+    shaded = COLOURS[organ] * (0.45 + 0.55 / np.sqrt(1 + slope**2))[..., None]
+    rgb = 255 * np.where(organ[..., None] > 0, shaded, 1).swapaxes(0, 1)
+    # A stand-in needs no more than 4 bits per colour.
+    picture = Image.fromarray(rgb.astype(np.uint8) & 0xF0 | 0x0F)
+    width = round(300 * picture.width * spacing[0] / (picture.height * spacing[2]))
+    return as_text(png(picture.resize((width, 300), Image.Resampling.NEAREST)))

@@ -1,7 +1,6 @@
 """Sliders around a function that draws: alive where a kernel runs, a still picture where none
 does."""
 
-import base64
 import inspect
 import io
 import math
@@ -13,6 +12,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from organseg.errors import OrgansegError
+from organseg.show.picture import as_text
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -37,84 +37,63 @@ def explore(function, **sliders):
 
     Examples
     --------
-    >>> organseg.explore(draw_window, level=(-200, 300, 40), width=(50, 1000, 400))  # doctest: +SKIP
+    >>> from organseg import explore
+    >>> explore(plt.axhline, y=(0.0, 1.0, 0.5))
+    explore(axhline): y=0.5
     """
-    ranges = {name: _check(name, given) for name, given in sliders.items()}
-    parameters = inspect.signature(function).parameters
-    unknown = [name for name in sliders if name not in parameters]
-    missing = [
-        name for name, one in parameters.items() if one.default is one.empty and name not in sliders
-    ]
-    if unknown or missing:
+    ranges = {name: _complete_range(name, given) for name, given in sliders.items()}
+    parameters, title = inspect.signature(function), f"explore({function.__name__}): "
+    try:
+        parameters.bind(**sliders)
+    except TypeError as error:
         found = f"found sliders for {', '.join(sliders) or 'nothing'}"
-        raise OrgansegError(
-            f"explore({function.__name__}): {found}; expected its parameters {', '.join(parameters)}"
-        )
-    start = {
-        name: given[0] if isinstance(given, list) else given[2] for name, given in ranges.items()
-    }
-    still = _draw(function, start)
-    words = f"explore({function.__name__}): " + ", ".join(
-        f"{name}={value}" for name, value in start.items()
-    )
+        expected = f"expected its parameters {', '.join(parameters.parameters)}"
+        raise OrgansegError(f"{title}{found}; {expected}") from error
+    start = {name: one[0] if isinstance(one, list) else one[2] for name, one in ranges.items()}
+    still = _png_of(function, start)
+    words = title + ", ".join(f"{name}={value}" for name, value in start.items())
     shell = get_ipython()
     if shell is None:
         print(words)
         return
-    bundle = {"text/plain": words, "image/png": base64.b64encode(still).decode()}
+    bundle = {"text/plain": words, "image/png": as_text(still)}
     if hasattr(shell, "kernel"):
         box = _box(function, ranges, still)
         bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-        if (
-            "google.colab" in sys.modules
-        ):  # where there always is a kernel; nothing may be preferred to the sliders
+        if "google.colab" in sys.modules:  # always a live kernel; it would prefer the picture
             del bundle["image/png"]
     display(bundle, raw=True)
 
 
-def _check(name, given):
-    """A slider's range, complete with its step: (low, high, start, step), or the list of
-    choices."""
-    found = f"explore({name}={given!r}): "
-    if isinstance(given, list):
-        if not given:
-            raise OrgansegError(found + "found no choice; expected a list of at least one")
+def _complete_range(name, given):
+    """(low, high, start, step), of which the step may have been missing; or a list of choices."""
+    if isinstance(given, list) and given:
         return given
-    if not isinstance(given, tuple) or len(given) not in (3, 4):
-        raise OrgansegError(
-            found + "expected (low, high, start), (low, high, start, step) or a list of choices"
-        )
-    if not all(
-        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in given
-    ):
-        raise OrgansegError(found + "expected numbers; give choices of another kind as a list")
-    low, high, start, *step = given
-    if not low <= start <= high or low == high:
-        raise OrgansegError(
-            found + "expected low ≤ start ≤ high, in this order, and a range between low and high"
-        )
-    whole = all(isinstance(n, int) for n in given)
-    step = step[0] if step else 1 if whole else 10.0 ** math.floor(math.log10((high - low) / 50))
-    if step <= 0:
-        raise OrgansegError(found + "expected a step above 0")
-    return low, high, start, step
+    numbers = given if isinstance(given, tuple) else ()
+    numbers = [n for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)]
+    if len(numbers) in (3, 4) and len(numbers) == len(given) and all(map(math.isfinite, given)):
+        low, high, start, *step = given
+        if low <= start <= high and low < high and min(step, default=1) > 0:
+            whole = all(isinstance(n, int) for n in given)
+            fine = 1 if whole else 10.0 ** math.floor(math.log10((high - low) / 50))
+            return low, high, start, step[0] if step else fine
+    raise OrgansegError(
+        f"explore({name}={given!r}): expected (low, high, start) or (low, high, start, step), "
+        "numbers with low ≤ start ≤ high and a step above 0; or choices as a list of at least one"
+    )
 
 
-def _draw(function, values):
-    """The picture as PNG; pyplot keeps the figures that it had, and the picture keeps its size
-    whatever the values."""
-    before, already = set(plt.get_fignums()), plt.gcf() if plt.get_fignums() else None
+def _png_of(function, values):
+    """The picture for these values; pyplot keeps the figures that it had, and no other."""
+    before = set(plt.get_fignums())
     try:
         plt.figure()
-        drawn = function(**values)
-        figure = drawn if isinstance(drawn, Figure) else plt.gcf()
+        returned = function(**values)
+        figure = returned if isinstance(returned, Figure) else plt.gcf()
         if not figure.axes:
-            raise OrgansegError(
-                f"{function.__name__}: found no picture; expected a Figure returned or drawn by pyplot"
-            )
-        if figure.get_layout_engine() is None and all(
-            axes.get_subplotspec() for axes in figure.axes
-        ):
+            found = f"{function.__name__}: found no picture"
+            raise OrgansegError(f"{found}; expected a Figure returned or drawn by pyplot")
+        if not figure.get_layout_engine() and all(one.get_subplotspec() for one in figure.axes):
             figure.tight_layout()
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi="figure")
@@ -122,46 +101,42 @@ def _draw(function, values):
     finally:
         for number in set(plt.get_fignums()) - before:
             plt.close(number)
-        if already is not None:
-            plt.figure(already.number)
 
 
 def _box(function, ranges, still):
     """The sliders above the picture, as one widget."""
     import ipywidgets
 
-    width = f"{0.65 * max(map(len, ranges)) + 1:.0f}em"
-    controls = {name: _control(ipywidgets, name, given, width) for name, given in ranges.items()}
-    picture = ipywidgets.Image(
-        value=still, format="png", layout={"max_width": "100%", "align_self": "flex-start"}
-    )
-    trouble = ipywidgets.Label(layout={"display": "none"})
+    controls = {name: _control(name, given) for name, given in ranges.items()}
+    layout = {"max_width": "100%", "align_self": "flex-start"}
+    picture = ipywidgets.Image(value=still, format="png", layout=layout)
+    trouble = ipywidgets.Label()
 
     def draw_anew(_):
         try:
-            picture.value = _draw(
-                function, {name: control.value for name, control in controls.items()}
-            )
-            trouble.value = ""
+            values = {name: control.value for name, control in controls.items()}
+            picture.value, trouble.value = _png_of(function, values), ""
         except Exception as error:  # an error inside a widget would vanish in the kernel's log
             trouble.value = f"{type(error).__name__}: {error}"
-        trouble.layout.display = None if trouble.value else "none"
 
     for control in controls.values():
+        control.style.description_width = f"{0.65 * max(map(len, ranges)) + 1:.0f}em"
         control.observe(draw_anew, names="value")
-    return ipywidgets.VBox([*controls.values(), trouble, picture])
+    return ipywidgets.VBox([*controls.values(), picture, trouble])
 
 
-def _control(ipywidgets, name, given, width):
-    options = {"description": name.replace("_", " "), "style": {"description_width": width}}
+def _control(name, given):
+    import ipywidgets
+
     if isinstance(given, list):
-        return ipywidgets.Dropdown(
-            options=[(str(choice), choice) for choice in given], value=given[0], **options
-        )
-    low, high, start, step = given
-    options |= {"min": low, "max": high, "value": start, "step": step, "continuous_update": False}
-    options["layout"] = {"width": "36em", "max_width": "100%"}
-    if all(isinstance(n, int) for n in given):
-        return ipywidgets.IntSlider(**options)
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return ipywidgets.FloatSlider(readout_format=f".{digits}f", **options)
+        choices = [(str(choice), choice) for choice in given]
+        control = ipywidgets.Dropdown(options=choices, value=given[0])
+    else:
+        whole = all(isinstance(n, int) for n in given)
+        low, high, start, step = given if whole else map(float, given)
+        control = ipywidgets.interactive.widget_from_abbrev((low, high, step), start)
+        control.continuous_update, control.layout.width = False, "36em"
+        if not whole:
+            control.readout_format = f".{max(0, -math.floor(math.log10(step) + 1e-9))}f"
+    control.layout.max_width, control.description = "100%", name.replace("_", " ")
+    return control

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import organseg
-from organseg.runs import BODY_LEVEL_WEIGHTS
+from organseg.course.body_level import WEIGHTS
 
 UNSEEN = range(5000, 5006)  # neither the seeds of the training nor those of the held-out score
 
@@ -21,7 +21,7 @@ def answers():
     for case in cases:
         slices = np.moveaxis(organseg.normalise(case.image), 2, 0)[..., np.newaxis]
         said.append(network.predict(slices, verbose=0).argmax(axis=1))
-        right.append(case.levels.astype(int))
+        right.append(case.body_levels.astype(int))
     return np.concatenate(right), np.concatenate(said)
 
 
@@ -44,4 +44,4 @@ def test_the_network_takes_slices_of_64_pixels():
 
 
 def test_the_file_is_small():
-    assert BODY_LEVEL_WEIGHTS.stat().st_size < 500_000
+    assert WEIGHTS.stat().st_size < 500_000

@@ -1,0 +1,222 @@
+"""What each command does; `main` says with which arguments.
+
+Keras and Matplotlib are imported where a command needs them: `organseg info` starts at once.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from organseg import cases, folders
+from organseg.command.doubts import TellingFiles, doubts, tilt
+from organseg.errors import OrgansegError, warn
+from organseg.files import IMAGE_ENDINGS, case_name, label_name, whole_file
+from organseg.folders import find_cases, image_file, label_file, read_dataset_json
+from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
+from organseg.profiles import find_profile
+
+
+def phantom(options):
+    """Write phantoms as a data folder."""
+    from organseg.phantom import make_phantom
+
+    folder, written = Path(options.folder), 0
+    about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
+    annotated = about.get("annotated_labels", {})
+    for seed in range(options.seed, options.seed + options.cases):
+        name = f"phantom_{seed:04d}"
+        image, label = image_file(folder, "Tr", name), label_file(folder, "Tr", name)
+        if options.overwrite or not (image.is_file() and label.is_file()):
+            case = make_phantom(seed, tuple(options.shape))
+            cases.save_image(case.image, case.affine, image)
+            cases.save_label(case.label, case.affine, label)
+            written += 1
+        annotated[name] = ORGAN_IDS
+    made_by = "Synthetic abdomens made by 'organseg phantom'"
+    folders.write_dataset_json(folder, "phantoms", annotated, made_by)
+    skipped = f", skipped {options.cases - written} that were there"
+    print(f"wrote {written} phantoms to {folder}" + (skipped if written < options.cases else ""))
+
+
+def preflight(options):
+    """Measure for up to a minute what training takes here: time per step, memory, hours."""
+    from organseg.command.preflight import measure_pace
+
+    print(measure_pace(options.profile, options.seconds))
+
+
+def train(options):
+    """Train a network on a data folder and write a run folder."""
+    files, out = find_cases(options.data), Path(options.out)
+    training, held_out = (
+        folders.split(files, options.test, options.seed) if options.test else (files, [])
+    )
+    from organseg.runs import load_run
+    from organseg.show.curves import draw_curves
+    from organseg.training import mean_dice
+    from organseg.training import train as train_network
+
+    if options.overwrite and (out / "run.json").is_file():
+        shutil.rmtree(out)
+    changed = {k: v for k in ("steps", "precision", "spacing") if (v := getattr(options, k))}
+    profile = find_profile(options.profile).replace(**changed)
+    print(
+        f"profile {profile.name}: {profile.steps} steps of {profile.batch_size} crops of "
+        f"{profile.crop_size}³ voxels, {profile.organ_share:.0%} of them centred on an organ, "
+        f"{len(training)} cases, {len(held_out)} held out"
+    )
+
+    def draw(history):
+        with whole_file(out / "curves.png") as aside:
+            draw_curves(history).savefig(aside, dpi=110)
+
+    _, history = train_network(
+        TellingFiles.of(training), out, profile, TellingFiles.of(held_out), options.seed,
+        options.resume, after_validation=draw,
+        start_from=load_run(options.start_from) if options.start_from else None,
+    )  # fmt: skip
+    last = history[-1]
+    took = f"{last['step']} steps and {last['seconds']:.0f} s"
+    print(f"loss {last['loss']:.3f} after {took}; the run is in {out}")
+    if held_out:
+        scores = ", ".join(f"{name} {last[f'dice_{name}']:.2f}" for name in ORGAN_NAMES)
+        print(f"Dice of the held-out, on the working grid: mean {mean_dice(last):.2f} ({scores})")
+
+
+def predict(options):
+    """Segment a scan or a folder of scans; labels lie on each scan's own grid."""
+    from organseg.runs import load_run
+
+    run, out = load_run(options.run).in_precision(options.precision), Path(options.out)
+    if str(options.run) == "pretrained":
+        print("pretrained: trained on phantoms only, so expect little of it on a patient's scan")
+    skip = () if options.all else run.settings.get("trained_on", ())
+    files, failed = TellingFiles.of(_images_of(Path(options.images), skip)), 0
+    for file in files:
+        target = out / f"{file.name}.nii.gz"
+        if target.is_file() and not options.overwrite:
+            print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
+            continue
+        try:
+            _predict_one(run, file, target, options)
+        except OrgansegError as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            print(f"organseg: {error}", file=sys.stderr)
+    if failed:
+        told = "the reasons stand above"
+        raise OrgansegError(f"{failed} of {len(files)} images could not be segmented; {told}")
+
+
+def _predict_one(run, file, target, options):
+    from organseg.inference import predict as segment
+    from organseg.show.slices import save_overlay
+
+    case = file.load()
+    label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
+    cases.save_label(label, case.affine, target)
+    save_overlay(case, label, target.with_name(f"{file.name}.png"))
+    voxels, ml = np.bincount(label.ravel(), minlength=8), np.prod(case.spacing) / 1000
+    found = [f"{organ.name} {voxels[organ.id] * ml:.0f} ml" for organ in ORGANS if voxels[organ.id]]
+    print(f"{file.name}: {', '.join(found) or 'no organ found'}; wrote {target}")
+
+
+def evaluate(options):
+    """Score predictions against labels; print the paper's table, write scores and pictures."""
+    import pandas
+
+    from organseg.tables import organ_table, save_scores
+
+    predictions = {label_name(path): path for path in _niftis(Path(options.predictions))}
+    truth = _labels_of(Path(options.labels))
+    if not predictions:
+        found = f"{options.predictions}: found no NIfTI file"
+        raise OrgansegError(f"{found}; expected those of 'organseg predict'; check the path")
+    if not truth.keys() & predictions:
+        found = f"{options.labels}: found no label for any of {len(predictions)} predictions"
+        raise OrgansegError(f"{found}; expected files of the same names")
+    for name in predictions.keys() - truth:
+        warn(f"{predictions[name].name}: no label of this name, not scored")
+    out = Path(options.out) if options.out else Path(options.predictions) / "table.csv"
+    both = [name for name in predictions if name in truth]
+    scores = [_score_one(truth[name], predictions[name], out) for name in both]
+    scores = pandas.concat(scores, ignore_index=True)
+    save_scores(scores, out)
+    print(organ_table(scores))
+    for measure in ("hausdorff95_mm", "assd_mm"):
+        print(f"\n{organ_table(scores, measure).cells.to_string(col_space=6)}")
+    print(f"\n{len(both)} cases; a row per case and organ in {out}")
+
+
+def _labels_of(folder):
+    """The labels to score against, by case: a data folder's, or the files of a plain folder."""
+    if (folder / "imagesTr").is_dir():
+        parts = [part for part in ("Tr", "Ts") if (folder / f"images{part}").is_dir()]
+        return {f.name: f for part in parts for f in find_cases(folder, part) if f.label}
+    about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
+    annotated, paths = about.get("annotated_labels", {}), _niftis(folder)
+    named = {label_name(path): path for path in paths}
+    return {
+        n: folders.CaseFiles(n, None, p, tuple(annotated.get(n, ORGAN_IDS)))
+        for n, p in named.items()
+    }
+
+
+def _score_one(file, path, out):
+    """Score one prediction, and draw it beside the truth where there is an image."""
+    from organseg.metrics import score_case
+    from organseg.show.slices import save_overlay
+
+    case = file.load() if file.image else None
+    truth, affine = (case.label, case.affine) if case else cases.read_label(file.label)
+    predicted = cases.organ_ids(cases.read_on_grid(path, truth, affine, file.label), path)
+    if case:
+        save_overlay(case, predicted, out.parent / f"{out.stem}_{file.name}.png")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return score_case(truth, predicted, spacing, file.annotated, file.name)
+
+
+def info(options):
+    """Say what a file holds and what looks wrong with it."""
+    case = cases.load_case(options.image)
+    values = case.image[np.isfinite(case.image)]
+    low, high = np.percentile(values, (1, 99))
+    turned = f", turned by {tilt(case):.1f}°" if tilt(case) > 0.1 else ""
+    print(f"{case.name}: {'×'.join(map(str, case.image.shape))} voxels")
+    print(f"spacing  {' × '.join(f'{s:.3g}' for s in case.spacing)} mm")
+    print(f"axes     {case.axes}{turned}")
+    ends = f"{values.min():g} to {values.max():g} HU"
+    print(f"values   {ends}; 1 % below {low:g}, 1 % above {high:g}")
+    found = [f"look at  {line}" for line in doubts(case)]
+    print("\n".join(found or ["nothing looks wrong"]))
+
+
+def _images_of(path, skip=()):
+    """The images to work on: a file, a plain folder's, or a data folder's but for `skip`."""
+    parts = [part for part in ("Tr", "Ts") if (path / f"images{part}").is_dir()]
+    if parts:
+        every = [file for part in parts for file in find_cases(path, part)]
+        files = [file for file in every if file.name not in skip]
+        if len(files) < len(every):
+            count = len(every) - len(files)
+            print(f"skipped {count} cases that the run was trained on (--all takes them too)")
+    else:
+        files = [folders.CaseFiles(case_name(image), image) for image in _niftis(path)]
+    if not files:
+        found = f"{path}: found no image left to work on"
+        raise OrgansegError(f"{found}; expected NIfTI files or a data folder; check the path")
+    return files
+
+
+def _niftis(path):
+    """The NIfTI files of a folder, sorted; or the file itself, whatever it is called."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        expected = "expected NIfTI images; check the path"
+        raise OrgansegError(f"{path}: no such file or folder; {expected}")
+    files = [file for file in path.iterdir() if file.name.endswith(IMAGE_ENDINGS[:2])]
+    return sorted(file for file in files if not file.name.startswith("."))
