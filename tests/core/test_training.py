@@ -1,4 +1,4 @@
-"""Training: three real steps on both backends and in half precision, resuming, run folders, profiles."""
+"""Training: a few real steps on both backends and in half precision, resuming, run folders, profiles."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from organseg.profiles import PROFILES, choose_profile, find_profile
 from organseg.scans import to_scan
 from organseg.training import train
 
-TINY = PROFILES["lesson"].replace(base_filters=2, crop_size=16, steps=3, validate_every=2, spacing=6.0)
+TINY = PROFILES["lesson"].replace(base_filters=2, crop_size=16, steps=6, validate_every=3, spacing=6.0)
 
 
 def make_case(seed, size=20):
@@ -38,26 +38,30 @@ def cases():
 
 
 @pytest.fixture(scope="module")
-def three_steps(cases, tmp_path_factory):
-    """A run of three steps: its folder, the run and the history. Most of its time goes into building the graph."""
-    folder = tmp_path_factory.mktemp("run")
-    return folder, *train(cases[:4], folder, TINY, cases[4:], progress=False)
+def six_steps(cases, tmp_path_factory):
+    """A run of six steps: its folder, the run, the history, and how long the history was after each validation.
+
+    Nearly all of the time goes into building the graph, so that most tests take this one run.
+    """
+    folder, seen = tmp_path_factory.mktemp("run"), []
+    told = {"progress": False, "after_validation": lambda history: seen.append(len(history))}
+    return folder, *train(cases[:4], folder, TINY, cases[4:], **told), seen
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_three_steps_change_the_weights_and_give_finite_losses(cases, request, precision):
+def test_six_steps_change_the_weights_and_give_finite_losses(cases, request, precision):
     if precision != "float32" and keras.backend.backend() == "tensorflow":
         pytest.skip(
             "on a CPU, TensorFlow has no float16 MaxPool3D, and in bfloat16 its gradients were NaN once in such a tiny "
             "network; both run with KERAS_BACKEND=jax"
         )
     if precision == TINY.precision:
-        _, run, history = request.getfixturevalue("three_steps")
+        _, run, history, _ = request.getfixturevalue("six_steps")
     else:
         run, history = train(cases[:4], None, TINY.replace(precision=precision), cases[4:], progress=False)
     keras.utils.set_random_seed(0)
     untrained = runs.build(run.settings["architecture"])
-    assert [row["step"] for row in history] == [2, 3]
+    assert [row["step"] for row in history] == [3, 6]
     assert all(np.isfinite(row["loss"]) and -1 < row["loss"] < 0 for row in history)
     assert any(not np.allclose(a, b) for a, b in zip(run.network.get_weights(), untrained.get_weights(), strict=True))
     assert all(np.isfinite(w).all() for w in run.network.get_weights())
@@ -74,8 +78,8 @@ def test_a_short_training_learns_and_scores_at_inference(cases):
     assert np.isnan(history[-1]["dice_spleen"])  # no spleen in truth or prediction
 
 
-def test_a_run_folder_holds_all_that_is_needed_to_predict(three_steps):
-    folder, run, _ = three_steps
+def test_a_run_folder_holds_all_that_is_needed_to_predict(six_steps):
+    folder, run, *_ = six_steps
     names = {path.name for path in folder.iterdir()}
     assert names == {"run.json", "model.weights.h5", "checkpoint.npz", "history.csv"}
     settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -88,7 +92,7 @@ def test_a_run_folder_holds_all_that_is_needed_to_predict(three_steps):
     )
     with open(folder / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [2, 3]
+    assert [int(row["step"]) for row in rows] == [3, 6]
     assert {f"dice_{name}" for name in ORGAN_NAMES} < set(rows[0])
 
 
@@ -96,9 +100,8 @@ class Stopped(Exception):
     pass
 
 
-def test_a_resumed_run_ends_where_an_unbroken_one_does(cases, tmp_path, monkeypatch):
-    profile = TINY.replace(steps=6, validate_every=3)
-    unbroken, history = train(cases[:4], tmp_path / "unbroken", profile, progress=False)
+def test_a_resumed_run_ends_where_an_unbroken_one_does(cases, six_steps, tmp_path, monkeypatch):
+    _, unbroken, history, _ = six_steps
 
     from organseg.sampling import CropSampler
 
@@ -111,17 +114,17 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(cases, tmp_path, monkeypa
 
     monkeypatch.setattr(CropSampler, "batch", stop_at_step_5)
     with pytest.raises(Stopped):
-        train(cases[:4], tmp_path / "broken", profile, progress=False)
+        train(cases[:4], tmp_path / "broken", TINY, progress=False)
     monkeypatch.setattr(CropSampler, "batch", draw)
-    resumed, again = train(cases[:4], tmp_path / "broken", profile, resume=True, progress=False)
+    resumed, again = train(cases[:4], tmp_path / "broken", TINY, resume=True, progress=False)
     assert [row["step"] for row in again] == [row["step"] for row in history] == [3, 6]
     assert again[-1]["loss"] == pytest.approx(history[-1]["loss"], abs=1e-4)
     for a, b in zip(resumed.network.get_weights(), unbroken.network.get_weights(), strict=True):
         assert a == pytest.approx(b, abs=2e-3)
 
 
-def test_runs_are_never_mixed_up(cases, three_steps, tmp_path):
-    shutil.copytree(three_steps[0], tmp_path / "run")
+def test_runs_are_never_mixed_up(cases, six_steps, tmp_path):
+    shutil.copytree(six_steps[0], tmp_path / "run")
     refusals = [
         (dict(), "expected an empty place"),
         (dict(profile=TINY.replace(base_filters=3), resume=True), "found a run with architecture"),
@@ -214,7 +217,6 @@ def test_a_training_that_diverges_in_a_named_or_resolved_precision_stops_in_one_
             train(cases[:4], None, broken, progress=False)
 
 
-def test_whoever_asks_is_shown_the_history_after_each_validation(cases):
-    seen = []
-    train(cases[:4], None, TINY, progress=False, after_validation=lambda history: seen.append(len(history)))
+def test_whoever_asks_is_shown_the_history_after_each_validation(six_steps):
+    *_, seen = six_steps
     assert seen == [1, 2]
