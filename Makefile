@@ -59,7 +59,7 @@ test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX,
 	$(ONE_THREAD) $(JAX) $(PY) $(PYTEST) $(ONE_BY_ONE) $(TESTS_OF_BACKEND)
 	$(LIKE_STORED) $(PY) $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
 
-unit: $(READY) ## run the tests and the examples of the core alone: a minute; says which lines none of them ran
+unit: $(READY) ## run the tests and the examples of the core alone; says which lines none of them ran
 	$(ONE_THREAD) $(PY) $(PYTEST) $(ONE_BY_ONE) --cov --doctest-modules lib/organseg/*.py tests/core
 
 test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
