@@ -22,10 +22,10 @@ PYTEST := -m pytest -q --durations=10
 # A process per core, each with one thread, so that none takes the core of another; a file's tests stay together.
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 ONE_THREAD   := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
-# A few files take most of the time here, and what a file's tests share costs little: they are dealt out one by one.
-ONE_BY_ONE   := $(SIDE_BY_SIDE) --dist worksteal
-# For networks as small as those of the tests, XLA would compile five times longer than it could ever save.
-JAX          := KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0
+# For networks as small as those of the tests, XLA would compile five times longer than it could ever save; and what one
+# test had compiled serves the others.
+JAX          := KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 JAX_COMPILATION_CACHE_DIR=$(BUILD)/jax \
+                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 # Every notebook runs again, its cells in their order, and its outputs are compared with the stored ones.
 NBVAL := $(PYTEST) -p no:randomly --nbval notebooks
 # As the stored outputs were made: pictures inline, the profile of a machine without a GPU.
@@ -56,15 +56,15 @@ course: $(READY) ## run every notebook on this machine, build the book; says whe
 test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX, and every notebook
 	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --junitxml=$(BUILD)/tests.xml
 	$(PY) tools/ledger.py compare $(BUILD)/tests.xml
-	$(ONE_THREAD) $(JAX) $(PY) $(PYTEST) $(ONE_BY_ONE) $(TESTS_OF_BACKEND)
+	$(ONE_THREAD) $(JAX) $(PY) $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
 	$(LIKE_STORED) $(PY) $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
 
-unit: $(READY) ## run the tests and the examples of the core alone: a minute; says which lines none of them ran
-	$(ONE_THREAD) $(PY) $(PYTEST) $(ONE_BY_ONE) --cov --doctest-modules lib/organseg/*.py tests/core
+unit: $(READY) ## run the tests and the examples of the core alone; says which lines none of them ran
+	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --cov --doctest-modules lib/organseg/*.py tests/core
 
 test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
 	$(ONE_THREAD) PYTHONPATH=lib $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE)
-	$(ONE_THREAD) PYTHONPATH=lib $(JAX) $(VENV_COLAB)/bin/python $(PYTEST) $(ONE_BY_ONE) $(TESTS_OF_BACKEND)
+	$(ONE_THREAD) PYTHONPATH=lib $(JAX) $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
 	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
 
 test-here: ## run every notebook with the Python at hand, e.g. inside Colab's image; adds organseg and nbval to it

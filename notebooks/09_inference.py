@@ -649,7 +649,7 @@ print("file", fine.image.shape, "labels", back.shape, back.dtype)
 import time
 
 began = time.perf_counter()
-prediction = organseg.predict(network, fine, run.grid, precision="float32")
+prediction = organseg.predict(run, fine, precision="float32")
 seconds = time.perf_counter() - began
 assert seconds < 60
 assert np.mean(prediction == back) > 0.9999

@@ -59,7 +59,7 @@ def test_a_mistake_that_nobody_thought_of_gets_a_hint_too():
     tables = [
         node.values[-1]
         for chapter in CHAPTERS
-        for node in ast.walk(ast.parse(Path(course.__file__).with_name(f"{chapter}.py").read_text()))
+        for node in ast.walk(ast.parse(Path(course.__file__).with_name(f"{chapter}.py").read_text(encoding="utf-8")))
         if isinstance(node, ast.BoolOp) and isinstance(node.values[-1], ast.Dict)
     ]
     assert len(tables) > 30
