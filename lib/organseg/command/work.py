@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from organseg import cases, folders
+from organseg import cases, folders, volumes
 from organseg.command.doubts import TellingFiles, doubts, tilt
 from organseg.errors import OrgansegError, warn
 from organseg.files import IMAGE_ENDINGS, case_name, label_name, whole_file
@@ -30,8 +30,8 @@ def phantom(options):
         image, label = image_file(folder, "Tr", name), label_file(folder, "Tr", name)
         if options.overwrite or not (image.is_file() and label.is_file()):
             case = make_phantom(seed, tuple(options.shape))
-            cases.save_image(case.image, case.affine, image)
-            cases.save_label(case.label, case.affine, label)
+            volumes.save_image(case.image, case.affine, image)
+            volumes.save_label(case.label, case.affine, label)
             written += 1
         annotated[name] = ORGAN_IDS
     made_by = "Synthetic abdomens made by 'organseg phantom'"
@@ -117,7 +117,7 @@ def _predict_one(run, file, target, options):
 
     case = file.load()
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
-    cases.save_label(label, case.affine, target)
+    volumes.save_label(label, case.affine, target, like=file.image)
     save_overlay(case, label, target.with_name(f"{file.name}.png"))
     voxels, ml = np.bincount(label.ravel(), minlength=8), np.prod(case.spacing) / 1000
     found = [f"{organ.name} {voxels[organ.id] * ml:.0f} ml" for organ in ORGANS if voxels[organ.id]]
@@ -172,7 +172,7 @@ def _score_one(file, path, out):
 
     case = file.load() if file.image else None
     truth, affine = (case.label, case.affine) if case else cases.read_label(file.label)
-    predicted = cases.organ_ids(cases.read_on_grid(path, truth, affine, file.label), path)
+    predicted = cases.organ_ids(volumes.read_on_grid(path, truth, affine, file.label), path)
     if case:
         save_overlay(case, predicted, out.parent / f"{out.stem}_{file.name}.png")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
