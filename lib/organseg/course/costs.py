@@ -8,10 +8,8 @@ an estimate: what a program really holds depends on what it keeps, computes anew
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
-from organseg.backend import keras
 from organseg.errors import OrgansegError
+from organseg.show.architecture import trace
 
 USABLE = 0.9  # of a GPU's memory; the rest is the framework's own and lost between the blocks
 BYTES_PER_WEIGHT = 16  # float32: the weight, its gradient, and the two averages that Adam keeps
@@ -27,33 +25,6 @@ class LayerCost:
     parameters: int  # trainable ones
     flops: int  # of the forward pass; a multiplication and an addition are two
     bytes: int  # of its output
-
-
-def _cost(name, kind, output, parameters=0, flops=0):
-    number = np.dtype(output.dtype.replace("bfloat", "float"))  # numpy knows no bfloat16
-    shape = output.shape[1:]
-    return LayerCost(name, kind, shape, parameters, flops, prod(shape) * number.itemsize)
-
-
-class _StandIn(keras.Operation):
-    """Takes a layer's place in a copy of the model and notes its cost: a copy without weights."""
-
-    def __init__(self, layer, costs):
-        super().__init__(name=layer.name)
-        self.layer, self.costs = layer, costs
-        self.parameters = sum(prod(w.shape) for w in getattr(layer, "trainable_weights", []))
-
-    def compute_output_spec(self, *inputs, **options):
-        output = self.layer.compute_output_spec(*inputs, **options)
-        before = [each.shape[1:-1] for each in keras.tree.flatten(inputs) if hasattr(each, "shape")]
-        if len(set(before)) > 1:
-            raise ValueError(f"{self.name} joins {before}")
-        kind, kernel = type(self.layer).__name__, getattr(self.layer, "kernel", None)
-        places = before[0] if "Transpose" in kind else output.shape[1:-1]
-        flops = 0 if kernel is None else 2 * prod(kernel.shape) * prod(places)
-        self.costs.append(_cost(self.name, kind, output, self.parameters, flops))
-        self.parameters = 0  # a layer that is used twice has its weights once
-        return output
 
 
 def layer_costs(model, input_size):
@@ -74,24 +45,13 @@ def layer_costs(model, input_size):
     >>> convolution.shape, convolution.flops == 2 * (27 * 32) * 64**3
     ((64, 64, 64, 32), True)
     """
-    ends = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
-    if (found := [len(tensors) for tensors in ends]) != [1, 1]:
-        found = "{} inputs and {} outputs".format(*found)
-        raise OrgansegError(f"{model.name}: found {found}; expected a built model with one of each")
-    [given], [output] = ends
-    same = keras.Model(given, output)  # but never Sequential, where nothing can stand in
-    try:
-        size = np.broadcast_to(input_size, len(given.shape) - 2).tolist()
-        image = keras.Input((*size, given.shape[-1]), dtype=given.dtype)
-        if any(n not in (None, m) for n, m in zip(given.shape, image.shape, strict=True)):
-            raise ValueError(f"the image has the shape {given.shape}")
-        costs = [_cost(same.layers[0].name, "InputLayer", image)]
-        keras.models.clone_model(same, image, lambda layer: _StandIn(layer, costs))
-    except ValueError as error:
-        raise OrgansegError(
-            f"{model.name}: found input_size={input_size}; expected sizes that fit "
-            f"{given.shape[1:-1]} and every pooling, such as multiples of 8"
-        ) from error
+    costs = []
+    for layer, inputs, output, parameters in trace(model, input_size):
+        kind, kernel, shape = type(layer).__name__, getattr(layer, "kernel", None), output.shape[1:]
+        places = inputs[0].shape[1:-1] if "Transpose" in kind else shape[:-1]
+        flops = 0 if kernel is None else 2 * prod(kernel.shape) * prod(places)
+        size = prod(shape) * (2 if "16" in output.dtype else 4)  # in bytes; float16 or bfloat16
+        costs.append(LayerCost(layer.name, kind, shape, parameters, flops, size))
     return costs
 
 
