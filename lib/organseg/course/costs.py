@@ -31,15 +31,10 @@ def layer_costs(model, input_size):
     """The cost of every layer for one image, from image to output: a list of LayerCost.
 
     A convolution multiplies each of its weights once for each voxel that it puts out (zeros of the
-    padding included), a transposed convolution once for each voxel that comes in.
+    padding included), a transposed convolution once for each voxel that comes in. The model must be
+    a built keras.Model with one input and one output, and `input_size` (int, or tuple (x, y[, z]))
+    must fit it; otherwise OrgansegError.
 
-    Parameters
-    ----------
-    model : keras.Model, built, with one input and one output; OrgansegError otherwise
-    input_size : int or tuple, the image size (x, y[, z]); OrgansegError where it does not fit
-
-    Examples
-    --------
     >>> from organseg import unet
     >>> image, convolution, *_ = layer_costs(unet(), 64)
     >>> convolution.shape, convolution.flops == 2 * (27 * 32) * 64**3
@@ -61,8 +56,6 @@ def training_flops(model, input_size, batch_size=1):
     There a layer needs the gradient of its weights and the gradient of its input, and each takes as
     many multiplications as the layer itself.
 
-    Examples
-    --------
     >>> from organseg import unet
     >>> print(f"{training_flops(unet(), 64, batch_size=3) / 1e12:.2f} TFLOP")
     4.40 TFLOP
@@ -76,8 +69,6 @@ def training_bytes(model, input_size, batch_size=1):
     Every layer's output is counted once for every image, because the way back needs it; and 16
     bytes for every weight: itself, its gradient and the two averages of Adam, in float32.
 
-    Examples
-    --------
     >>> from organseg import unet
     >>> training_bytes(unet(), 64, batch_size=0) / 16  # without images: its weights
     19071784.0
@@ -89,15 +80,9 @@ def training_bytes(model, input_size, batch_size=1):
 def crops_that_fit(model, input_size, memory, usable=USABLE):
     """How many images of this size a training step may have, by the estimate of `training_bytes`.
 
-    Parameters
-    ----------
-    model : keras.Model; with `dtype='mixed_float16'`, outputs take half the memory
-    input_size : int or tuple, the size of the images or crops
-    memory : of the GPU, in bytes
-    usable : the part of it that the training may take
+    `memory` is that of the GPU in bytes, `usable` the part of it that the training may take. In a
+    network of `dtype='mixed_float16'` outputs take half the memory.
 
-    Examples
-    --------
     >>> from organseg import unet
     >>> crops_that_fit(unet(), 64, memory=24e9)
     15

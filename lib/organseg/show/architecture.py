@@ -57,14 +57,14 @@ def trace(model, input_size=None):
     try:
         if any(edge not in (None, n) for edge, n in zip(own, size, strict=True)):
             raise ValueError(f"the model's own size is {own}")
-        image = keras.Input((*(edge or OPEN for edge in size), channels), dtype=given.dtype)
+        shape = *(edge or OPEN for edge in size), channels
+        image = keras.Input(shape, dtype=given.dtype, name=given.name)
         calls = [Call(same.layers[0], [], image)]
         keras.models.clone_model(same, image, lambda layer: _StandIn(layer, calls))
     except ValueError as error:
         found = f"{model.name}: found images of {' × '.join(map(str, size))}"
-        raise OrgansegError(
-            f"{found}; expected a size that fits each layer; give input_size"
-        ) from error
+        expected = "expected a size that fits each layer; give input_size"
+        raise OrgansegError(f"{found}; {expected}") from error
     return calls
 
 

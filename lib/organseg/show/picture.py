@@ -6,6 +6,7 @@ import io
 import json
 from importlib import resources
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageOps
@@ -26,10 +27,10 @@ class Picture(Figure):
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=self.stored_dpi)
         picture = Image.open(file).convert("RGB")
+        if self.colours:
+            return png(picture.quantize(self.colours))
         # 6 bits per colour halve the file and are not seen; a palette would merge organs.
-        return png(
-            picture.quantize(self.colours) if self.colours else ImageOps.posterize(picture, 6)
-        )
+        return png(ImageOps.posterize(picture, 6))
 
     def save(self, path):
         """Write the picture as PNG; the file appears whole or not at all."""
@@ -75,7 +76,9 @@ def png(picture):
 
 
 def as_text(content):
-    """Bytes in base64, as HTML and JSON hold them."""
+    """Bytes, or the PNG of an array of pixels, in base64, as HTML and JSON hold them."""
+    if isinstance(content, np.ndarray):
+        content = png(Image.fromarray(content))
     return base64.b64encode(content).decode()
 
 
