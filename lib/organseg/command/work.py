@@ -200,7 +200,7 @@ def _cases_of(path):
 
 
 def _annotated(folder):
-    """What dataset.json says of the organs annotated in each case, if there is one."""
+    """The organs annotated in each case, as dataset.json says, if there is one."""
     about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
     return about.get("annotated_labels", {})
 

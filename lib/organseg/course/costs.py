@@ -42,11 +42,12 @@ def layer_costs(model, input_size):
     """
     costs = []
     for layer, inputs, output, parameters in trace(model, input_size):
-        kind, kernel, shape = type(layer).__name__, getattr(layer, "kernel", None), output.shape[1:]
-        places = inputs[0].shape[1:-1] if "Transpose" in kind else shape[:-1]
+        kind, kernel = type(layer).__name__, getattr(layer, "kernel", None)
+        before = [tensor.shape[1:-1] for tensor in inputs]
+        places = before[0] if "Transpose" in kind else output.shape[1:-1]
         flops = 0 if kernel is None else 2 * prod(kernel.shape) * prod(places)
-        size = prod(shape) * (2 if "16" in output.dtype else 4)  # in bytes; float16 or bfloat16
-        costs.append(LayerCost(layer.name, kind, shape, parameters, flops, size))
+        size = prod(output.shape[1:]) * (2 if "16" in output.dtype else 4)  # float16, bfloat16
+        costs.append(LayerCost(layer.name, kind, output.shape[1:], parameters, flops, size))
     return costs
 
 

@@ -45,7 +45,9 @@ class Call(NamedTuple):
 
 def trace(model, input_size=None):
     """The calls of a model's layers, from the image to the output, for images of a size: an int, a
-    tuple (x, y[, z]), or by default the model's own, where `OPEN` stands for an open edge."""
+    tuple (x, y[, z]), or by default the model's own, where `OPEN` stands for an open edge.
+    OrgansegError: the model is not built with one input and one output, or the size does not fit.
+    """
     ends = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
     if (found := [len(tensors) for tensors in ends]) != [1, 1]:
         found = f"{model.name}: found {found[0]} inputs and {found[1]} outputs"

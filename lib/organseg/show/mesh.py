@@ -95,7 +95,8 @@ def render(case, prediction=None):
         return Shown(words, {PLOTLY: figure, "image/png": still})
     # There an output has a page of its own, without a plotly.
     page = fill_page("mesh.html", figure, still, words)
-    for script in ("PlotlyConfig = {MathJaxConfig: 'local'}", get_plotlyjs(), read_file("mesh.js")):
+    config = "window.PlotlyConfig = {MathJaxConfig: 'local'};"
+    for script in (config, get_plotlyjs(), read_file("mesh.js")):
         page += f"<script>{script}</script>"
     return Shown(words, {"text/html": page})
 

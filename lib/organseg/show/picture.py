@@ -6,7 +6,6 @@ import io
 import json
 from importlib import resources
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageOps
@@ -76,10 +75,12 @@ def png(picture):
 
 
 def as_text(content):
-    """Bytes, or the PNG of an array of pixels, in base64, as HTML and JSON hold them."""
-    if isinstance(content, np.ndarray):
-        content = png(Image.fromarray(content))
+    """Bytes in base64, as HTML and JSON hold them."""
     return base64.b64encode(content).decode()
+
+
+def png_as_text(pixels):
+    return as_text(png(Image.fromarray(pixels)))
 
 
 def read_file(name):

@@ -16,7 +16,7 @@ from organseg.errors import OrgansegError
 from organseg.geometry import WorkingGrid, to_working
 from organseg.organs import ORGANS
 from organseg.scans import HU_WINDOW
-from organseg.show.picture import Shown, as_text, fill_page
+from organseg.show.picture import Shown, fill_page, png_as_text
 from organseg.show.slices import MARKS, PLANES, WINDOW, best_slice, slice_picture, with_label
 
 WINDOWS = {  # HU, black to white
@@ -68,19 +68,20 @@ def show_volume(image, labels=None, spacing=None, plane="axial", window="soft ti
 
 def _as_case(image, labels, spacing):
     """What is to be shown, checked, on canonical axes and without NaN."""
-    if not isinstance(image, Case):
+    case = image
+    if not isinstance(case, Case):
         lengths = np.broadcast_to(1.0 if spacing is None else spacing, 3)
-        image = Case(np.asarray(image, np.float32), None, np.diag([*lengths, 1.0]), "volume")
+        case = Case(np.asarray(image, np.float32), None, np.diag([*lengths, 1.0]), "volume")
     elif spacing is not None:
         raise OrgansegError(f"found spacing={spacing} and a Case, which has its own; leave it out")
-    if image.image.ndim != 3 or not image.image.size:
-        found = f"found an image of shape {image.image.shape}"
-        raise OrgansegError(f"{found}; expected (x, y, z); take one of it")
-    hu = np.nan_to_num(image.image, nan=-1024, neginf=-1024, posinf=3000)
+    shape = case.image.shape
+    if len(shape) != 3 or 0 in shape:
+        raise OrgansegError(f"found an image of shape {shape}; expected (x, y, z); take one of it")
+    hu = np.nan_to_num(case.image, nan=-1024, neginf=-1024, posinf=3000)
     if np.ptp(hu) <= 2 and hu.any():
         found = f"found values from {hu.min():g} to {hu.max():g}"
         raise OrgansegError(f"{found}; expected HU; give the image itself")
-    return with_label(replace(image, image=hu), image.label if labels is None else labels)
+    return with_label(replace(case, image=hu), case.label if labels is None else labels)
 
 
 def _page(case, words, in_mm, start):
@@ -94,7 +95,7 @@ def _page(case, words, in_mm, start):
         "spacing": np.round(small.spacing, 4).tolist(),
         "origin": np.round(first, 2).tolist() if in_mm else None,
         "image": codes,
-        "labels": None if small.label is None else as_text(sheet(label * LABEL_STEP)),
+        "labels": None if small.label is None else png_as_text(sheet(label * LABEL_STEP)),
         "labelStep": LABEL_STEP,
         "hu": np.round(hu, 1).tolist(),
         "step": step,
@@ -107,7 +108,7 @@ def _page(case, words, in_mm, start):
     }
     still = slice_picture(small, "axial", slices["axial"], start["opacity"] / 100)
     # A stand-in needs no more than 5 bits per colour.
-    still = as_text((255 * still).astype(np.uint8) & 0xF8)
+    still = png_as_text((255 * still).astype(np.uint8) & 0xF8)
     return fill_page("scroller.html", volume, still, f"One axial slice of: {words}")
 
 
@@ -145,7 +146,7 @@ def _made_small(case):
         grid = WorkingGrid(tuple(factors * case.spacing))
         small = to_working(case, grid) if factors.max() > 1 else case
         codes, hu = encode(small.image, step)
-        picture = as_text(sheet(codes))
+        picture = png_as_text(sheet(codes))
         if len(picture) <= LARGEST_SHEET:
             break
     return small, picture, hu, step

@@ -63,8 +63,8 @@ def slice_picture(case, plane, index, opacity=0.5):
 
 
 def truth_and_prediction(case, prediction):
-    """The case on canonical axes, once with its own label and once with the predicted one: a dict
-    with 'truth' if there is a label, and 'prediction' if there is a prediction."""
+    """A dict of the case on canonical axes: 'truth' with its own label, if it has one, and
+    'prediction' with the predicted one, if there is one."""
     views = {} if case.label is None else {"truth": to_canonical(case)}
     if prediction is not None:
         views["prediction"] = with_label(case, prediction)

@@ -27,7 +27,6 @@ def explore(function, **sliders):
     choices, the first being the start. OrgansegError: a slider does not say this, or the function
     has no such parameter.
 
-    >>> from organseg import explore
     >>> explore(plt.axhline, y=(0.0, 1.0, 0.5))
     explore(axhline): y=0.5
     """
