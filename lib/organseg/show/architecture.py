@@ -54,7 +54,8 @@ def trace(model, input_size=None):
         raise OrgansegError(f"{found}; expected one of each; add a keras.Input, or take its parts")
     [given], [output] = ends
     _, *own, channels = given.shape
-    size = list(input_size or own) if np.ndim(input_size or own) else [input_size] * len(own)
+    size = own if input_size is None else np.asarray(input_size).tolist()
+    size = size if isinstance(size, list) else [size] * len(own)
     same = keras.Model(given, output)  # but never Sequential, where nothing can stand in
     try:
         if any(edge not in (None, n) for edge, n in zip(own, size, strict=True)):
