@@ -26,8 +26,9 @@ ONE_THREAD   := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREAD
 # test had compiled serves the others.
 JAX          := KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 JAX_COMPILATION_CACHE_DIR=$(BUILD)/jax \
                 JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
-# Every notebook runs again, its cells in their order, and its outputs are compared with the stored ones.
-NBVAL := $(PYTEST) -p no:randomly --nbval notebooks
+# Every notebook runs again, its cells in their order, and its outputs are compared with the stored ones. A cell may take
+# twenty minutes, on a slow, busy machine.
+NBVAL := $(PYTEST) -p no:randomly -p nbval @tests/nbval.args notebooks
 # As the stored outputs were made: pictures inline, the profile of a machine without a GPU.
 LIKE_STORED := env -u MPLBACKEND ORGANSEG_PROFILE=fast
 

@@ -59,23 +59,17 @@ class Case:
 
 
 def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
-    """Read one scan, and its labels if there are any.
+    """Read one scan, and its labels if there are any: a Case.
+
+    The image is as stored (any axis order, NaN and padding included), in float32 HU. An
+    OrgansegError says that it is missing, damaged, not 3-D, not one real number per voxel, or
+    without a finite one; or that the label lies on another grid or has unknown ids.
 
     Parameters
     ----------
     image, label : paths of 3-D NIfTI (or Analyze) files; the label must lie on the image's grid
     annotated : ids of the organs that the label was drawn for
     name : str, by default the file's name without its ending and the channel suffix
-
-    Returns
-    -------
-    Case, image as stored (any axis order, NaN and padding included), float32 HU
-
-    Raises
-    ------
-    OrgansegError
-        The image is missing, damaged, not 3-D, not one real number per voxel, without a finite one;
-        the label lies on another grid or has unknown ids.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "abdomen_0000.nii.gz"
@@ -217,9 +211,14 @@ def organ_ids(voxels, path):
 
 def corners_apart(affine, other, shape):
     """How far two affines put the corners of a volume from each other, at most, in mm."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)
-    apart = (affine[:3, :3] - other[:3, :3]) @ corners + (affine[:3, 3] - other[:3, 3])[:, None]
+    apart = corners(np.asarray(affine) - other, [(0, n - 1) for n in shape])
     return float(np.linalg.norm(apart, axis=0).max())
+
+
+def corners(affine, ends):
+    """Where an affine puts the corners of a box, whose ends are given along each axis: (3, 8)."""
+    indices = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
+    return affine[:3, :3] @ indices + affine[:3, 3:]
 
 
 def _grid_words(voxels, affine):

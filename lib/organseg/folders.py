@@ -159,16 +159,14 @@ def write_dataset_json(folder, name, annotated, description="", **more):
 
 
 def split(cases, test=37, seed=0):
-    """A random split by patient, as in section III.B (340 for training, 37 for testing).
+    """A random split by patient, as in section III.B: two lists, 340 for training and 37 to test.
+
+    Both are in the order of `cases`; every order of the input gives the same.
 
     Parameters
     ----------
     cases : sequence of CaseFiles, or of anything with a `name` (and perhaps a `patient`)
     test : int, the number of patients to hold out
-
-    Returns
-    -------
-    two lists (training, test), in the order of `cases`; the same for every order of the input
 
     >>> training, test = split([CaseFiles(f"case{n}", None) for n in range(377)])
     >>> len(training), len(test)

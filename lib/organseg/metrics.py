@@ -81,8 +81,7 @@ class SurfaceDistances:
 
 
 def surface_distances(truth, prediction, spacing):
-    """Distances between the borders of two masks: Hausdorff, ASSD and surface Dice follow from
-    them.
+    """SurfaceDistances between two masks: Hausdorff, ASSD and surface Dice follow from them.
 
     A border voxel is one that a 6-connected erosion removes; beyond the array there is background,
     so an organ that the scan cuts has a border there. Tools that weigh border elements by their
@@ -92,10 +91,6 @@ def surface_distances(truth, prediction, spacing):
     ----------
     truth, prediction : boolean arrays (x, y, z)
     spacing : voxel size along the three axes, in mm
-
-    Returns
-    -------
-    SurfaceDistances
 
     >>> truth, prediction = np.zeros((2, 9, 1, 1), dtype=bool)
     >>> truth[2], prediction[5] = True, True
@@ -125,7 +120,9 @@ def _distances(start, goal, spacing):
 
 
 def score_case(truth, prediction, spacing, annotated=ORGAN_IDS, name="", tolerance=2.0):
-    """All scores of one case, a row per annotated organ.
+    """All scores of one case: a pandas.DataFrame with a row per annotated organ.
+
+    Its columns are case, organ, those of `MEASURES` (Dice in 0…1; NaN: not counted), tolerance_mm.
 
     Parameters
     ----------
@@ -134,11 +131,6 @@ def score_case(truth, prediction, spacing, annotated=ORGAN_IDS, name="", toleran
     annotated : ids of the organs that the truth was drawn for; no other organ gets a row
     name : str, the case
     tolerance : float, of the surface Dice, in mm
-
-    Returns
-    -------
-    pandas.DataFrame with case, organ, the columns of `MEASURES` (Dice in 0…1; NaN: not counted) and
-    tolerance_mm
 
     >>> truth = np.full((4, 4, 4), 3)
     >>> score_case(truth, truth, (1, 1, 1), annotated=[3])[["organ", "dice", "assd_mm"]]

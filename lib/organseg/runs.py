@@ -87,10 +87,7 @@ def load_settings(folder):
 def load_run(folder):
     """Read a run folder, or 'pretrained': the weights that come with the package.
 
-    Raises
-    ------
-    OrgansegError
-        No run folder, no weights in it yet, or weights of another architecture than run.json says.
+    An OrgansegError says that it is none, has no weights yet, or not those that run.json says.
 
     >>> run = load_run("pretrained")
     >>> run.grid.spacing, run.network.output_shape

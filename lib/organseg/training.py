@@ -30,7 +30,10 @@ def train(
     cases, out=None, profile=None, validation=(), seed=0, resume=False, grid=None, progress=True,
     start_from=None, after_validation=None,
 ):  # fmt: skip
-    """Train a U-Net on labelled cases.
+    """Train a U-Net on labelled cases: a Run, and the history of its validations.
+
+    The history is a list of dicts with step, seconds, loss, validation_loss and the validation's
+    mean Dice per organ (NaN where no case has the organ).
 
     Parameters
     ----------
@@ -46,14 +49,9 @@ def train(
     start_from : Run whose weights to begin with (e.g. `load_run('pretrained')`)
     after_validation : function of the history, called when a row has been added, e.g. to draw it
 
-    Returns
-    -------
-    Run with the trained network, and the history: a list of dicts with step, seconds, loss,
-    validation_loss and the validation's mean Dice per organ (NaN where no case has the organ)
-
     >>> import organseg
     >>> cases = [organseg.make_phantom(seed, (32, 32, 32)) for seed in range(3)]
-    >>> tiny = organseg.PROFILES["lesson"].replace(crop_size=16, base_filters=1, steps=2)
+    >>> tiny = organseg.PROFILES["lesson"].replace(crop_size=16, levels=2, steps=2)
     >>> run, history = train(cases, profile=tiny, progress=False)
     >>> [row["step"] for row in history], -1 < history[0]["loss"] < 0
     ([2], True)
@@ -157,7 +155,7 @@ def mean_dice(row):
 
 def _settings(profile, grid, seed, cases, validation):
     """The content of run.json."""
-    architecture = {"network": "unet", "num_classes": NUM_CLASSES, "levels": 4}
+    architecture = {"network": "unet", "num_classes": NUM_CLASSES, "levels": profile.levels}
     architecture |= {"base_filters": profile.base_filters}
     names = {"trained_on": [c.name for c in cases], "held_out": [c.name for c in validation]}
     return runs.describe(architecture, grid, profile=asdict(profile), seed=seed, **names)
