@@ -1,7 +1,9 @@
 """Metrics against reference values, values by hand, a k-d tree and the paper's own tables."""
 
 import re
+from pathlib import Path
 
+import mutants
 import numpy as np
 import pandas
 import pytest
@@ -362,3 +364,19 @@ def test_scores_are_written_and_read_back(tmp_path):
     save_scores(THREE, tmp_path / "new" / "scores.csv")
     pandas.testing.assert_frame_equal(pandas.read_csv(tmp_path / "new" / "scores.csv"), THREE)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["scores.csv"]
+
+
+CONVENTIONS = re.findall(
+    r"^\| (.+) \| (.+) \| `(core/.+)` \|$",
+    (Path(__file__).resolve().parents[2] / "book" / "reference.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("what", "convention", "test"), CONVENTIONS, ids=[row[0] for row in CONVENTIONS])
+def test_a_convention_of_the_reference_names_a_test(what, convention, test):
+    assert mutants.source_of(f"tests/{test}")
+
+
+def test_the_reference_has_all_conventions():
+    assert len(CONVENTIONS) == 20
