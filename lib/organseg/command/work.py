@@ -127,7 +127,7 @@ def _predict_one(run, file, target, options):
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
     volumes.save_label(label, case.affine, target, like=file.image)
     save_overlay(case, label, target.with_name(f"{file.name}.png"))
-    voxels, ml = np.bincount(label.ravel(), minlength=8), np.prod(case.spacing) / 1000
+    voxels, ml = np.bincount(label.ravel(), minlength=8), abs(np.linalg.det(case.affine)) / 1000
     found = [f"{organ.name} {voxels[organ.id] * ml:.0f} ml" for organ in ORGANS if voxels[organ.id]]
     print(f"{file.name}: {', '.join(found) or 'no organ found'}; wrote {target}")
 
@@ -174,8 +174,7 @@ def _score_one(file, path, out):
     predicted = cases.organ_ids(volumes.read_on_grid(path, truth, affine, file.label), path)
     if case:
         save_overlay(case, predicted, out.parent / f"{out.stem}_{file.name}.png")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return score_case(truth, predicted, spacing, file.annotated, file.name)
+    return score_case(truth, predicted, affine, file.annotated, file.name, patient=file.patient)
 
 
 def info(options):
