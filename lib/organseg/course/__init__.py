@@ -4,15 +4,70 @@ A notebook calls `check("2.1", answer)`. What is tried is in the file of the cha
 of `chapter_2` gets the answer and yields, for each thing that it tries, True where all is well or a
 table {hint: whether it fits}. The first hint that fits is said. Where none ever fits, the answer is
 right, and the function's docstring is said: what the exercise has shown.
+
+An answer counts by what it is worth and not by its type: numbers are read by `number`, `numbers`
+and `two`. Cases that nobody would choose come from `drawn`.
 """
 
+from copy import deepcopy
+from functools import partial
 from importlib import import_module
+from reprlib import repr as shortened
 
 import numpy as np
 
+NOT_STARTED = "not started. Replace the ... by your answer and run the cell again."
 
-class NotStarted(Exception):
-    """The answer is still the `...` of the untouched exercise."""
+
+class Told(Exception):
+    """The line to print, where no table of hints is needed to find it."""
+
+
+def numbers(value):
+    """The value as an array of numbers, be it a list, a tuple, an array or one number of any type.
+
+    Examples
+    --------
+    >>> numbers((8, 8.5))
+    array([8. , 8.5])
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf":
+            return array
+        if array.dtype.kind == "O":
+            return array.astype(float)
+    except (TypeError, ValueError):  # no numbers, or rows of unlike lengths
+        pass
+    raise Told(f"not yet. Numbers are asked for; you give {shortened(value)}.")
+
+
+def number(value):
+    """The value as one float: 8, 8.0, np.int64(8) and np.array(8) are the same answer.
+
+    Examples
+    --------
+    >>> number(np.array(8))
+    8.0
+    """
+    array = numbers(value)
+    if array.size != 1:
+        raise Told(f"not yet. One number is asked for; you give {shortened(value)}.")
+    return float(array.reshape(()))
+
+
+def two(value, hint):
+    """The two parts of an answer, be it a tuple, a list or an array; otherwise the hint is told.
+
+    Examples
+    --------
+    >>> two(np.zeros((2, 3)), "Return two rows.")
+    [array([0., 0., 0.]), array([0., 0., 0.])]
+    """
+    parts = list(value) if np.iterable(value) and not isinstance(value, str | dict) else []
+    if len(parts) != 2:
+        raise Told(f"not yet. {hint}")
+    return parts
 
 
 class Found:
@@ -22,7 +77,7 @@ class Found:
     """
 
     def __init__(self, values, within=1e-8):
-        self.values, self.within = np.asarray(values), within
+        self.values, self.within = numbers(values), within
         self.shape = self.values.shape
 
     def __eq__(self, expected):
@@ -34,10 +89,31 @@ class Found:
     def __getitem__(self, place):
         return self.values[place]
 
+    def rounds(self, expected):
+        """Whether these are the expected numbers with some of their decimals cut off."""
+        return any(self == np.round(expected, digits) for digits in range(5))
 
-def tried(answer, cases, within=1e-8):
+
+def tried(answer, cases, within=1e-8, each=number):
     """What a function gives for each case, a number each; and the cases' columns, as arrays."""
-    return Found([float(answer(*case)) for case in cases], within), *np.array(cases).T
+    return Found([each(answer(*case)) for case in cases], within), *np.array(cases).T
+
+
+def drawn(count, *ranges):
+    """Cases at random, the same each time: whole numbers where both ends are, and never `stop`.
+
+    Examples
+    --------
+    >>> cases = drawn(100, (1, 4), (0.0, 1.0))
+    >>> sorted({whole for whole, _ in cases}), all(0 <= share < 1 for _, share in cases)
+    ([1, 2, 3], True)
+    """
+    rng = np.random.default_rng(count)
+    columns = [
+        (rng.uniform if isinstance(stop, float) else rng.integers)(start, stop, count).tolist()
+        for start, stop in ranges
+    ]
+    return list(zip(*columns, strict=True))
 
 
 def check(number, answer):
@@ -50,7 +126,7 @@ def check(number, answer):
 
     Examples
     --------
-    >>> check("0.1", "eight")
+    >>> check("0.1", 7.5)
     Exercise 0.1: not yet. The answer is a whole number, such as 5.
     """
     print(f"Exercise {number}: {verdict(number, answer)}")
@@ -62,22 +138,45 @@ def verdict(number, answer):
     chapter, _, place = number.partition(".")
     exercises = import_module(f"{__name__}.chapter_{chapter}")
     exercise = getattr(exercises, f"exercise_{chapter}_{place}")
+    line = f"right. {exercise.__doc__}"
     try:
-        for hints in exercise(_started(answer)):
+        for hints in exercise(_watched(answer)):
             table = hints if isinstance(hints, dict) else {}
             if fitting := [hint for hint, fits in table.items() if fits]:
-                return f"not yet. {fitting[0]}"
-    except NotStarted:
-        return "not started. Replace the ... by your answer and run the cell again."
-    except Exception as error:  # a student's mistake of any kind becomes a line, not a traceback
-        return " ".join(f"not yet. Your answer raised {type(error).__name__}: {error}".split())
-    return " ".join(f"right. {exercise.__doc__}".split())
+                line = f"not yet. {fitting[0]}"
+                break
+    except Told as told:
+        line = str(told)
+    except Exception as error:  # raised by the check, which read the answer: the answer did run
+        line = f"not yet. Is this what the exercise asks for? The check cannot read it ({error})."
+        if not callable(answer) and "not callable" in str(error):
+            line = "not yet. Write a function, and hand over the function itself, not its result."
+    return " ".join(line.split())
 
 
-def _started(answer):
-    """The answer, unless it is untouched; a function is watched, for it may return `...` itself."""
+def _watched(answer):
+    """The answer, unless it is untouched; a function is watched at each call."""
     if answer is None or answer is Ellipsis:
-        raise NotStarted
-    if not callable(answer):
-        return answer
-    return lambda *arguments, **options: _started(answer(*arguments, **options))
+        raise Told(NOT_STARTED)
+    return partial(_result, answer) if callable(answer) else answer
+
+
+def _result(function, *arguments):
+    """What a student's function returns; told are its own mistakes, of which the check is free."""
+    given = deepcopy(arguments)
+    try:
+        result = function(*given)
+    except Exception as error:  # a mistake of any kind becomes a line, not a traceback
+        raise Told(f"not yet. Your answer raised {type(error).__name__}: {error}") from error
+    if result is Ellipsis:
+        raise Told(NOT_STARTED)
+    try:
+        np.testing.assert_equal(given, arguments)
+    except AssertionError:
+        raise Told(
+            "not yet. Your function overwrites what it is given, and its caller has lost it: work "
+            "on a copy."
+        ) from None
+    if result is None:
+        raise Told("not yet. Your function returned None: is a `return` missing?")
+    return result

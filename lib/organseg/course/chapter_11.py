@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, numbers, tried, two
 
 
 def exercise_11_1(answer):
     """The worst of 340 costs 0.3 points although it scored 0; the worst of 37 costs 1.3 although it
     scored 49.4."""
     rows = [(95.6, 0.0, 340), (96.1, 49.4, 37), (60.0, 30.0, 4)]
+    rows += drawn(20, (60.0, 100.0), (0.0, 60.0), (2, 99))
     found, average, minimum, n = tried(answer, rows, within=0.02)
     yield found == (n * average - minimum) / (n - 1) or {
         "The sum is right. How many patients are left in it?": found == average - minimum / n,
@@ -25,9 +26,11 @@ def exercise_11_2(answer):
     loss of 10 too."""
     pairs = [((90.1, 10.9, 340), (85.1, 15.7, 37)), ((96.3, 2.0, 340), (97.7, 0.8, 37))]
     pairs += [((70, 6, 9), (72, 8, 16))]
-    found = Found([answer(*pair) for pair in pairs])
-    two = found.shape == (3, 2)
-    yield {"Return two numbers: the lower and the upper end of the interval.": not two}
+    rows = iter(drawn(40, (50.0, 99.0), (0.5, 30.0), (2, 400)))
+    pairs += zip(rows, rows, strict=True)
+    found = Found([numbers(answer(*pair)) for pair in pairs])
+    ends = "Return two numbers: the lower and the upper end of the interval."
+    yield {ends: found.shape != (len(pairs), 2)}
     (first, second), (std_1, std_2), (n_1, n_2) = np.array(pairs).T
     middle = Found(found.values.mean(axis=1), within=0.01)
     half = Found((found[:, 1] - found[:, 0]) / 2, within=0.01)
@@ -57,11 +60,13 @@ def exercise_11_3(answer):
         ("c1", "cleo", "south"), ("d1", "dora", "east"), ("d2", "dora", "east"),
         ("e1", "emil", "east"), ("e2", "emil", "south"),
     ]  # fmt: skip
-    for hospital in ("south", "north", "east"):
-        parts = answer(list(scans), hospital)
-        two = isinstance(parts, tuple | list) and len(parts) == 2
-        yield {"Return two lists of names: training, then test.": not two}
-        training, test = map(sorted, parts)
+    rng = np.random.default_rng(11)
+    people, places = ["fay", "gus", "hal", "ida", "joe"], ["north", "east", "west"]
+    more = [[(f"s{n}", str(rng.choice(people)), str(rng.choice(places))) for n in range(9)] for _ in range(9)]
+    tries = [(scans, "south"), (scans, "north"), (scans, "east"), *((one, one[-1][2]) for one in more)]
+    for scans, hospital in tries:
+        parts = two(answer(scans, hospital), "Return two lists of names: training, then test.")
+        training, test = (sorted(map(str, part)) for part in parts)
         there = {patient for _, patient, where in scans if where == hospital}
         made_there = [name for name, _, where in scans if where == hospital]
         made_elsewhere = [name for name, _, where in scans if where != hospital]

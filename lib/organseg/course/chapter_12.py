@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from organseg.course import Found
+from organseg.course import Found, drawn, numbers
 
-# What the rule changes in six patients and seven organs. Organs 1 and 4 are safe. Organ 2 gains on
-# average and loses much in one patient; 3 loses; 5 does not change; 6 gains where it is counted and
-# harms a patient slightly more than allowed; 7 is not counted in some patients and is safe, a small
-# loss in one patient included.
+# What the rule changes in six patients and seven organs. Organs 1, 4 and 7 are safe: 4 loses a
+# little in one patient, 7 is not counted in some. Organ 2 gains on average and loses much in one
+# patient; 3 loses; 5 does not change; 6 gains and harms a patient slightly more than allowed.
 _CHANGE = np.array([
     [0.010, 0.060, -0.004, 0.002, 0.0, 0.050, np.nan],
     [0.000, 0.050, 0.000, 0.003, 0.0, np.nan, 0.020],
@@ -16,34 +15,50 @@ _CHANGE = np.array([
     [0.000, 0.030, -0.002, 0.004, 0.0, np.nan, -0.008],
     [0.005, 0.020, 0.001, 0.003, 0.0, 0.030, 0.030],
 ])  # fmt: skip
-_BEFORE = np.random.default_rng(12).uniform(0.8, 0.95, _CHANGE.shape) + 0 * _CHANGE  # keeps nan
 
 
-def _safe(mean=np.nanmean, worst=-0.01, strict=True):
-    average = mean(_CHANGE, axis=0)
+def _rules():
+    """Scores without a rule and with it: as above, from 0.01 to 0, and drawn at random."""
+    rng = np.random.default_rng(12)
+    yield (before := rng.uniform(0.8, 0.95, _CHANGE.shape) + 0 * _CHANGE), before + _CHANGE
+    yield np.array([[0.01, 0.5], [0.5, 0.01]]), np.array([[0.0, 0.4], [0.6, 0.0]])  # by 0.01: allowed
+    for patients, organs in drawn(20, (2, 7), (3, 8)):
+        change = rng.normal(0.003, 0.008, (patients, organs))
+        change[rng.integers(patients), rng.integers(organs)] = np.nan
+        yield (before := rng.uniform(0.5, 0.9, change.shape) + 0 * change), before + change
+
+
+def _safe(change, mean=np.nanmean, worst=-0.01, strict=True):
+    average = mean(change, axis=0)
     gains = average > 0 if strict else average >= 0
-    return np.flatnonzero(gains & (np.nanmin(_CHANGE, axis=0) >= worst)) + 1
+    return np.flatnonzero(gains & (np.nanmin(change, axis=0) >= worst)) + 1
 
 
 def exercise_12_1(answer):
     """An average may rise while one patient loses an organ; to look at the worst patient keeps the
     rule from harm."""
-    found = Found(sorted(int(organ) for organ in answer(_BEFORE.copy(), _BEFORE + _CHANGE)))
-    yield found == _safe() or {
-        "These are places in the array. The ids of organs begin at 1.": found == _safe() - 1,
-        "On average all of these gain. Look for the patient who loses most.":
-            found == _safe(worst=-np.inf),
-        "An organ that is not counted in one patient dropped out. Which functions leave out nan?":
-            found == _safe(mean=np.mean),
-        "One of these organs does not change at all. The rule has to raise the mean.":
-            found == _safe(strict=False),
-        "You allow no loss at all; a loss of up to 0.01 in a patient is allowed.":
-            found == _safe(worst=0.0),
-        f"For six patients made up for this check you say {found.values.tolist()}. Compute "
-        "the change first, patient by patient.": True}  # fmt: skip
+    for before, after in _rules():
+        organs, change = answer(before, after), after - before
+        found = Found(np.sort(numbers(sorted(organs) if isinstance(organs, set) else organs)))
+        yield found == _safe(change) or {
+            "These are places in the array. The ids of organs begin at 1.":
+                found == _safe(change) - 1,
+            "On average all of these gain. Look for the patient who loses most.":
+                found == _safe(change, worst=-np.inf),
+            "An organ that is not counted in one patient dropped out. Which functions leave out "
+            "nan?": found == _safe(change, mean=np.mean),
+            "One of these organs does not change at all. The rule has to raise the mean.":
+                found == _safe(change, strict=False),
+            "You allow no loss at all; a loss of up to 0.01 in a patient is allowed.":
+                found == _safe(change, worst=0.0),
+            "That is the median. The rule has to raise the mean.":
+                found == _safe(change, mean=np.nanmedian),
+            f"For changes of {change.round(3).tolist()} (a row is a patient) you say "
+            f"{found.values.tolist()}. Who loses more than 0.01? Which means rise?": True,
+        }  # fmt: skip
 
 
-def _box(mask, spacing, margin, multiple=8, clipped=True, last=1, grow=np.ceil, down=True):
+def _box(mask, spacing, margin, multiple=8, clipped=True, last=1, grow=np.ceil, down=True, up=False):
     box = []
     for places, size, mm in zip(np.nonzero(mask), mask.shape, spacing, strict=True):
         voxels = int(grow(margin / mm))
@@ -51,34 +66,51 @@ def _box(mask, spacing, margin, multiple=8, clipped=True, last=1, grow=np.ceil, 
         if clipped:
             start, stop = max(start, 0), min(stop, size)
         start = start // multiple * multiple if down else -(-start // multiple) * multiple
+        stop = min(-(-stop // 8) * 8, size) if up else stop
         box.append((start, stop))
     return box
+
+
+def _masks():
+    """A mask, the spacing and the margin: two boxes, then voxels at random."""
+    first, second = np.zeros((96, 72, 160), bool), np.zeros((96, 72, 100), bool)
+    first[40:60, 30:42, 70:120] = second[3:23, 30:70, 70:100] = True
+    yield from ((first, (4.0, 4.0, 4.0), 24.0), (second, (3.0, 2.5, 5.0), 13.0))
+    rng = np.random.default_rng(122)
+    for *shape, many, margin in drawn(20, *[(9, 60)] * 3, (1, 4), (0, 30)):
+        mask = np.zeros(shape, bool)
+        mask[tuple(rng.integers(0, shape, (many, 3)).T)] = True
+        yield mask, tuple(rng.choice([0.75, 1.5, 2.0, 3.0, 4.0, 5.0], 3).tolist()), float(margin)
 
 
 def exercise_12_2(answer):
     """Start at a multiple of 8 and every pooling joins the same voxels as in the whole scan; the
     margin is in mm."""
-    first, second = np.zeros((96, 72, 160), bool), np.zeros((96, 72, 100), bool)
-    first[40:60, 30:42, 70:120] = second[3:23, 30:70, 70:100] = True
-    cases = [(first, (4.0, 4.0, 4.0), 24.0), (second, (3.0, 3.0, 5.0), 13.0)]
-    said = []
+    cases, said = list(_masks()), []
     for mask, spacing, margin in cases:
-        box = answer(mask.copy(), spacing, margin)
+        box = answer(mask, spacing, margin)
         three = len(box) == 3 and all(isinstance(one, slice) for one in box)
         yield {"Return three slices, one for each axis: (slice(start, stop), …).": not three}
-        said.append([(int(one.start or 0), int(one.stop)) for one in box])
+        yield {"Every voxel of the box is asked for: slices without a step, please.": any(one.step not in (None, 1) for one in box)}
+        ends = [size if one.stop is None else one.stop for one, size in zip(box, mask.shape, strict=True)]
+        said.append([(one.start or 0, end) for one, end in zip(box, ends, strict=True)])
     found = Found(said)
 
     def boxes(**mistake):
         return [_box(*case, **mistake) for case in cases]
 
     yield found == boxes() or {
+        "The three axes may have three spacings: divide by that of each axis.":
+            any(found == [_box(mask, [mm[axis]] * 3, margin) for mask, mm, margin in cases]
+                for axis in range(3)),
         "The margin is in mm and array indices are in voxels. Divide by the spacing of each axis.":
             found == [_box(mask, (1, 1, 1), margin) for mask, _, margin in cases],
         "Your box leaves the array. A negative start would count from the other end.":
             found == boxes(clipped=False),
         "Your box ends one voxel too early: a slice does not contain its stop.":
             found == boxes(last=0),
+        "Your box ends later than it has to. Only its start is asked to be a multiple of 8.":
+            found == boxes(up=True),
         "The margin is smaller than asked on some side. Round the voxels up.":
             found == boxes(grow=np.floor),
         "You round the start up, into the margin. Which multiple of 8 lies outside?":

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, numbers, tried
 
 
 def exercise_4_1(answer):
     """A kernel of 4, stride 2 and a crop of 1 double the size exactly: `fcn` climbs its levels by
     them."""
     cases = [(5, 3, 2, 0), (7, 4, 2, 1), (1, 6, 3, 1), (9, 2, 2, 0), (4, 5, 1, 2)]
+    cases += [case for case in drawn(60, (3, 70), (1, 9), (1, 6), (0, 3)) if case[1] >= case[2]]
     found, size, kernel, stride, crop = tried(answer, cases)
     right = (size - 1) * stride + kernel - 2 * crop
     n = np.argmax(found.values != right)
@@ -29,8 +30,11 @@ def exercise_4_1(answer):
 def exercise_4_2(answer):
     """81 windows for an image of 128×128 pixels: each of them would cost the sliding window a pass
     of its own."""
-    shapes = np.array([(128, 128), (64, 64), (96, 160), (512, 512), (100, 64)])
-    found, right = Found([answer(tuple(shape)) for shape in shapes.tolist()]), shapes // 8 - 7
+    shapes = [(128, 128), (64, 64), (96, 160), (512, 512), (100, 64), (70, 127), (127, 71)]
+    shapes += drawn(20, (64, 600), (64, 600))
+    found = Found([numbers(answer(shape)) for shape in shapes])
+    shapes = np.array(shapes)
+    right, rounded = shapes // 8 - 7, np.round((shapes - 64) / 8) + 1
     two = found.shape == shapes.shape
     yield {"The map has a size along each of two axes, so return two numbers.": not two}
     n = np.argmax((found.values != right).any(axis=1))
@@ -43,6 +47,8 @@ def exercise_4_2(answer):
         "further apart.": found == shapes - 63,
         "You lay the windows side by side. In the coarse map neighbouring windows overlap.":
             found == shapes // 64,
+        "A pooling drops an odd last pixel: from 70 pixels come 35, then 17, then 8.":
+            found == rounded or found == -(-shapes // 8) - 7,
         f"For {shapes[n, 0]}×{shapes[n, 1]} pixels you say {tuple(found[n].tolist())}. Follow the "
         "sizes down, pooling by pooling.": True}  # fmt: skip
 
@@ -50,10 +56,11 @@ def exercise_4_2(answer):
 def exercise_4_3(answer):
     """The same numbers in another order: weights move between programs only if one knows in which
     order they lie."""
-    for seed, shape in enumerate([(2, 3, 4, 5), (3, 3, 3, 3), (4, 1, 2, 3)]):
+    shapes = [(2, 3, 4, 5), (3, 3, 3, 3), (4, 1, 2, 3), *drawn(6, *[(1, 6)] * 4)]
+    for seed, shape in enumerate(shapes):
         height, width, channels, outputs = shape
         weights = np.random.default_rng(seed).normal(size=(channels * height * width, outputs))
-        found = Found(answer(weights.copy(), height, width, channels))
+        found = Found(answer(weights, height, width, channels))
         stored = weights.reshape(channels, height, width, outputs)
         swapped = weights.reshape(channels, width, height, outputs).transpose(2, 1, 0, 3)
         yield found == stored.transpose(1, 2, 0, 3) or {

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, number, numbers, tried
 from organseg.metrics import dice
 
 
 def exercise_5_1(answer):
     """Between 0 and 1 Jaccard is always the smaller number: a result looks better when it is given
     as Dice."""
-    found, d = tried(answer, [(0.0,), (0.25,), (0.6,), (0.893,), (1.0,)], within=1e-3)
+    cases = [(0.0,), (0.25,), (0.6,), (0.893,), (1.0,), *drawn(20, (0.0, 1.0))]
+    found, d = tried(answer, cases, within=1e-3)
     yield found == d / (2 - d) or {
         "This is the way from Jaccard to Dice. Solve the equation for J.": found == 2 * d / (1 + d),
         "Half of a perfect Dice would be 0.5, but equal masks have a Jaccard of 1.": found == d / 2,
@@ -19,16 +20,27 @@ def exercise_5_1(answer):
         "come back?": True}  # fmt: skip
 
 
+def _cases():
+    """Truth, prediction and the organs drawn: of one made by hand, then at random."""
+    truth = np.array([1, 1, 1, 3, 3, 0, 5, 5, 2, 2, 0, 0])
+    prediction = np.array([1, 1, 0, 3, 3, 3, 0, 6, 2, 4, 4, 0])
+    # Organ 1 is found in part, 3 too large, 5 missed, 6 invented, 7 absent; 2 and 4 are drawn in
+    # the second round only.
+    yield from ((truth, prediction, annotated) for annotated in ([1, 3, 5, 6, 7], [1, 2, 3, 4], [7, 2]))
+    rng = np.random.default_rng(5)
+    for shape in ((9,), (3, 4), (2, 3, 2), (5,)) * 4:
+        drawn_organs = rng.permutation(np.arange(1, 8))[: rng.integers(1, 8)].tolist()
+        truth, prediction = rng.integers(0, 8, (2, *shape))
+        if np.intersect1d(truth, prediction[np.isin(prediction, drawn_organs)]).size:
+            yield truth, prediction, drawn_organs
+
+
 def exercise_5_2(answer):
     """What is averaged is part of a result: the same masks get another mean under another
     convention."""
-    truth = np.array([1, 1, 1, 3, 3, 0, 0, 0, 2, 2, 0, 0])
-    prediction = np.array([1, 1, 0, 3, 3, 3, 0, 6, 2, 4, 4, 0])
-    scores = np.array([dice(truth == organ, prediction == organ) for organ in range(8)])
-    # Organ 1 is found in part, 3 too large, 6 invented, 5 and 7 absent; 2 and 4 are drawn in the
-    # second round only.
-    for annotated in ([1, 3, 5, 6, 7], [1, 2, 3, 4], [7, 2]):
-        asked, found = scores[annotated], Found(float(answer(truth, prediction, annotated)))
+    for truth, prediction, annotated in _cases():
+        scores = np.array([dice(truth == organ, prediction == organ) for organ in range(8)])
+        asked, found = scores[annotated], Found(number(answer(truth, prediction, annotated)))
         yield found == np.nanmean(asked) or {
             "The mean of numbers and a nan is nan. An organ that nobody has, and nobody predicted, "
             "is left out.": np.isnan(found.values),
@@ -40,6 +52,8 @@ def exercise_5_2(answer):
                 found == np.nanmean(scores[1:]),
             "An organ in the prediction only is left out of your mean. To invent an organ is a "
             "mistake: score 0.": found == asked[np.isin(annotated, truth)].mean(),
+            "An organ that is there and was missed is left out of your mean. Missing it is the "
+            "worst of mistakes: score 0.": found == asked[np.isin(annotated, prediction)].mean(),
             "The background counts in your mean. Its Dice is always high and says nothing of the "
             "organs.": found == np.nanmean([*asked, scores[0]]),
             f"With annotated={annotated} you say {found.values:.3f}. Take the organs one at a "
@@ -49,7 +63,10 @@ def exercise_5_2(answer):
 def exercise_5_3(answer):
     """These are the weights of `organseg.volume_weights`; an absent class has no loss, but a part
     in the scaling."""
-    for volumes in map(np.array, ([9000, 200, 50, 0], [10, 0, 0, 40], [4, 2, 1])):
+    rng = np.random.default_rng(53)
+    cases = [[9000, 200, 50, 0], [10, 0, 0, 40], [4, 2, 1], [0, 0, 7], [1, 0, 1, 3]]
+    cases += [rng.permutation([0] * absent + [*rng.integers(1, 900, 4)]) for absent in range(5)]
+    for volumes in map(np.array, cases):
         found = Found(answer(volumes))
         yield {"One weight per class is asked for.": found.shape != volumes.shape}
         present, ones = volumes > 0, 1 / np.maximum(volumes, 1)
@@ -75,12 +92,12 @@ def exercise_5_3(answer):
 def exercise_5_4(answer):
     """The rim is worth taking where its chance exceeds half of the Dice without it, often well
     below 0.5."""
-    cases = [(20, 80, 0.4), (100, 40, 0.2), (50, 50, 0.5), (10, 30, 0.9)]
-    found = Found([answer(*case) for case in cases], within=1e-3)
-    two = found.shape == (4, 2)
+    cases = [(20, 80, 0.4), (100, 40, 0.2), (50, 50, 0.5), (10, 30, 0.9), (7, 9, 0.0), (9, 7, 1.0)]
+    cases += drawn(20, (1, 300), (0, 300), (0.0, 1.0))
+    found, core, rim, chance = tried(answer, cases, within=1e-3, each=numbers)
+    two = found.shape == (len(cases), 2)
     yield {"Return two numbers: the Dice without the rim, then the Dice with it.": not two}
-    core, rim, chance = np.array(cases).T
-    organ, one = core + chance * rim, np.ones(4)
+    organ, one = core + chance * rim, np.ones(len(cases))
     without, with_rim = 2 * core / (core + organ), 2 * organ / (core + rim + organ)
     yield found == np.c_[without, with_rim] or {
         "These are the right numbers in the wrong order.": found == np.c_[with_rim, without],

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, number, tried
 
 
 def exercise_7_1(answer):
     """Six per axis for the paper's crop, 3 · 6³ numbers in all: a deformation is drawn from no more
     than these."""
     cases = [(64, 24), (49, 24), (48, 24), (1, 24), (25, 24), (32, 12), (100, 7)]
+    cases += drawn(40, (1, 200), (1, 40))
     found, size, spacing = tried(answer, cases)
     right = (size - 1) // spacing + 4
     n = np.argmax(found.values != right)
@@ -30,35 +31,41 @@ def exercise_7_1(answer):
 def exercise_7_2(answer):
     """Only differences between neighbours can fold a field; how far they move together does not
     matter."""
-    cases = [  # displacements, spacing, and whether the points stay in order
-        ([0, 0, 0, 0], 24, True), ([100, 100, 100, 100], 24, True), ([0, 30, 60, 90], 24, True),
-        ([0, -30, 0, 0], 24, False), ([13, -13, 13, -13], 24, False),
-        ([11, -11, 11, -11], 24, True), ([0, 3, -3, 0], 5, False),
-        (np.random.default_rng(0).uniform(-4, 4, 6), 24, True),
+    cases = [  # displacements and spacing
+        ([0, 0, 0, 0], 24), ([100, 100, 100, 100], 24), ([0, 30, 60, 90], 24), ([0, -30, 0, 0], 24),
+        ([13, -13, 13, -13], 24), ([11, -11, 11, -11], 24), ([0, 3, -3, 0], 5),
+        ([0, 0, 24, 0], 24), ([0, 30, 0, 0], 24), ([0, 0, 0, -30], 24), ([40, 0], 24), ([5, 9], 3),
     ]  # fmt: skip
+    rng = np.random.default_rng(0)
+    cases += [(rng.uniform(-s, s, size), s) for s in (6, 24) for size in (2, 3, 4, 6) * 5]
 
     def by(criterion):
-        return [bool(criterion(np.array(moves, dtype=float), mm)) for moves, mm, _ in cases]
+        return Found([number(criterion(np.array(moves, dtype=float), mm)) for moves, mm in cases])
 
-    found, right = by(answer), [stay for *_, stay in cases]
-    n = np.argmax(np.not_equal(found, right))
-    limits = by(lambda c, s: np.abs(c).max() < s / 2), by(lambda c, s: np.abs(c).max() < 2 * s / 3)
+    found, right = by(answer), by(lambda c, s: np.all(np.diff(c) > -s)).values
+    n = np.argmax(found.values != right)
+    half, bound = (by(lambda c, s, share=share: np.abs(c).max() < share * s) for share in (1 / 2, 2 / 3))
     yield found == right or {
-        "You say True where the points are out of order.": found == [not stay for stay in right],
+        "You say True where the points are out of order.": found == 1 - right,
+        "Each must lie beyond the one before, and two points at one place do not.":
+            found == by(lambda c, s: np.all(np.diff(c) >= -s)).values,
+        "You leave out a pair: there is one fewer than there are points.":
+            found == by(lambda c, s: np.all(np.diff(c)[:-1] > -s)).values
+            or found == by(lambda c, s: np.all(np.diff(c)[1:] > -s)).values,
         "You compare the displacements themselves. What must be in order are the moved points.":
-            found == by(lambda c, s: np.all(np.diff(c) > 0)),
+            found == by(lambda c, s: np.all(np.diff(c) > 0)).values,
         "Points that move *apart* by more than the spacing stretch the picture; they do not fold "
-        "it.": found == by(lambda c, s: np.all(np.abs(np.diff(c)) < s)),
+        "it.": found == by(lambda c, s: np.all(np.abs(np.diff(c)) < s)).values,
         "This looks at the size of the displacements alone. If all points move by 100 together, "
-        "nothing folds.": found in limits,
-        f"For {np.round(cases[n][0], 1).tolist()} at spacing {cases[n][1]} you say {found[n]}. "
+        "nothing folds.": found == half.values or found == bound.values,
+        f"For {np.round(cases[n][0], 1).tolist()} at spacing {cases[n][1]} you say {bool(found[n])}. "
         "Where do the points go?": True}  # fmt: skip
 
 
 def exercise_7_3(answer):
     """As a list of places a mirror is a warp like any other; whether it makes a plausible patient
     is another matter."""
-    for shape in ((3, 4, 5), (6, 2, 2), (64, 3, 1)):
+    for shape in ((3, 4, 5), (6, 2, 2), (64, 3, 1), *drawn(5, *[(1, 9)] * 3)):
         found = Found(answer(shape))
         yield {
             f"For a crop of {shape} the places have the shape {found.shape}; expected "

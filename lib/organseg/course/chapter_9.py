@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, number, tried
 from organseg.course.chapter_6 import reach_of
 
 
 def exercise_9_1(answer):
     """Divided by the depth and plus one, this is the work of the chapter: shallow tiles throw
     nearly all of it away."""
-    for case in ((160, 32, 48), (168, 64, 48), (296, 72, 48), (96, 96, 48), (80, 16, 8)):
-        depth, tile_depth, margin = case
+    cases = [(160, 32, 48), (168, 64, 48), (296, 72, 48), (96, 96, 48), (80, 16, 8), (40, 64, 8)]
+    cases += [tuple(8 * eighth for eighth in case) for case in drawn(20, (1, 40), (1, 12), (0, 9))]
+    for depth, tile_depth, margin in cases:
         starts = np.arange(0, depth, tile_depth)
         seen = np.minimum(starts + tile_depth + margin, depth) - np.maximum(starts - margin, 0)
-        found, computed = Found(float(answer(*case))), seen.sum()
+        found, computed = Found(number(answer(depth, tile_depth, margin))), seen.sum()
         tiles, ratio = len(starts), computed / depth
         hints = found == computed - depth or {
             "That is all that is computed. How much of it is kept?": found == computed,
@@ -35,7 +36,7 @@ def exercise_9_1(answer):
 def exercise_9_2(answer):
     """The margins are 8, 24, 48 and 96 slices for two to five levels: from three on, each level
     doubles it."""
-    found, levels = tried(answer, [(2,), (3,), (4,), (5,)])
+    found, levels = tried(answer, [(2,), (3,), (4,), (5,), (6,), (7,)])
     multiple = 2 ** (levels - 1)
 
     def rounded_up(slices):
@@ -58,27 +59,33 @@ def exercise_9_2(answer):
 
 
 def _find(image):
-    """Stands for a network: labels a bright voxel by the part of the image, in RAS, it lies in."""
+    """Stands for a network: a bright voxel's label tells in which part of a RAS image it lies, and
+    how many of its three neighbours above are not air, as it sees beyond its own voxel."""
     if any(size % 8 for size in image.shape):
         raise ValueError(f"find got an image of {image.shape}; expected multiples of 8")
     x, y, z = np.indices(image.shape)
     place = 1 + (x > 6) + 2 * (y > 4) + (z > 10)
+    above = np.pad(image, [(0, 1)] * 3)
+    for axis in range(3):
+        shifted = np.roll(above, -1, axis)[tuple(slice(size) for size in image.shape)]
+        place = place + 10 * (shifted != 0)
     return np.where(image > 0.5, place, 0).astype(np.uint8)
 
 
-def _labels(image, turned, back=True):
+def _labels(image, turned, back=True, **padding):
     """What `_find` says of an image with these axes turned round."""
     ras = np.flip(image, turned)
-    padded = np.pad(ras, [(0, -size % 8) for size in ras.shape])
+    padded = np.pad(ras, [(0, -size % 8) for size in ras.shape], **padding)
     labels = _find(padded)[tuple(slice(size) for size in ras.shape)]
     return np.flip(labels, turned) if back else labels
 
 
 def exercise_9_3(answer):
     """Every step on the way there has its opposite on the way back, in the opposite order."""
-    for shape in ((16, 8, 24), (13, 10, 21)):
+    for shape in ((16, 8, 24), (13, 10, 21), *drawn(4, *[(3, 20)] * 3)):
         image = np.random.default_rng(9).random(shape).astype(np.float32)
-        found = Found(answer(image.copy(), _find))
+        found = Found(answer(image, _find))
+        other_air = {"constant_values": -1000}, {"constant_values": 1}, {"mode": "edge"}
         yield found == _labels(image, (0, 1)) or {
             f"For an image of {shape} you return labels of {found.shape}. Cut off what you padded.":
                 found.shape != shape,
@@ -90,6 +97,8 @@ def exercise_9_3(answer):
                 found == _labels(image, 0),
             "You turn all three axes round. Is the third letter different?":
                 found == _labels(image, (0, 1, 2)),
+            "You pad with something else than air. In a normalised image air is 0.":
+                any(found == _labels(image, (0, 1), **padding) for padding in other_air),
             "Bright voxels got labels, but wrong ones. Does the air lie at the upper end of each "
             "RAS axis?": np.array_equal(found.values > 0, image > 0.5),
             "The labels do not lie on the image: some steps back are missing, or in the wrong "
