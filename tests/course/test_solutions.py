@@ -55,7 +55,7 @@ def is_right(number, answer):
             return answer == answer_of(SOLUTIONS[number])
         for arguments, expected in expected_results(number):
             given = deepcopy(arguments)
-            with np.errstate(divide="raise" if number == "3.2" else "ignore"):  # 3.2 forbids it
+            with np.errstate(**dict.fromkeys(("divide", "invalid"), "raise" if number == "3.2" else "ignore")):
                 found = answer(*given)
             np.testing.assert_equal(given, arguments)
             if not OPEN.get(number, lambda found, expected, *_: alike(found, expected))(found, expected, *arguments):

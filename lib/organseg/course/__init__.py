@@ -23,7 +23,7 @@ class Told(Exception):
     """The line to print, where no table of hints is needed to find it."""
 
 
-def numbers(value):
+def numbers(value, asked="Numbers are"):
     """The value as an array of numbers, be it a list, a tuple, an array or one number of any type.
 
     Examples
@@ -37,9 +37,9 @@ def numbers(value):
             return array
         if array.dtype.kind == "O":
             return array.astype(float)
-    except (TypeError, ValueError):  # no numbers, or rows of unlike lengths
+    except (TypeError, ValueError, OverflowError):  # no numbers, or rows of unlike lengths
         pass
-    raise Told(f"not yet. Numbers are asked for; you give {shortened(value)}.")
+    raise Told(f"not yet. {asked} asked for; you give {shortened(value)}.")
 
 
 def number(value):
@@ -50,7 +50,7 @@ def number(value):
     >>> number(np.array(8))
     8.0
     """
-    array = numbers(value)
+    array = numbers(value, "A number is")
     if array.size != 1:
         raise Told(f"not yet. One number is asked for; you give {shortened(value)}.")
     return float(array.reshape(()))

@@ -54,7 +54,7 @@ def exercise_12_1(answer):
             "That is the median. The rule has to raise the mean.":
                 found == _safe(change, mean=np.nanmedian),
             f"For changes of {change.round(3).tolist()} (a row is a patient) you say "
-            f"{found.values.tolist()}. Who loses more than 0.01? Which means rise?": True,
+            f"{found.values.tolist()}. Go patient by patient: who loses more than 0.01?": True,
         }  # fmt: skip
 
 
@@ -72,10 +72,13 @@ def _box(mask, spacing, margin, multiple=8, clipped=True, last=1, grow=np.ceil, 
 
 
 def _masks():
-    """A mask, the spacing and the margin: two boxes, then voxels at random."""
+    """A mask, the spacing and the margin: two boxes, a corner, then voxels at random."""
     first, second = np.zeros((96, 72, 160), bool), np.zeros((96, 72, 100), bool)
     first[40:60, 30:42, 70:120] = second[3:23, 30:70, 70:100] = True
     yield from ((first, (4.0, 4.0, 4.0), 24.0), (second, (3.0, 2.5, 5.0), 13.0))
+    third = np.zeros((9, 10, 11), bool)
+    third[-1, -1, -1] = True
+    yield third, (2.0, 2.0, 2.0), 0.0
     rng = np.random.default_rng(122)
     for *shape, many, margin in drawn(20, *[(9, 60)] * 3, (1, 4), (0, 30)):
         mask = np.zeros(shape, bool)

@@ -28,7 +28,7 @@ def exercise_3_1(answer):
 
 def exercise_3_2(answer):
     """Two questions, two numbers: what share of what was said is true, and what share was found."""
-    tables = [[8, 2, 0], [1, 5, 0], [0, 3, 9]], [[1, 0], [30, 4]], [[5, 1, 0], [2, 6, 0], [1, 1, 0]]
+    tables = [[8, 2, 0], [1, 5, 0], [0, 3, 9]], [[1, 0], [30, 4]], [[5, 1, 0], [2, 6, 0], [1, 1, 0]], [[1, 1], [0, 2]]
     rng = np.random.default_rng(3)
     drawn_tables = [rng.integers(0, 4, (size, size)) for size in (2, 3, 4, 5) * 4]
     for table in (*map(np.array, tables), *(one for one in drawn_tables if one.any(axis=1).all())):
@@ -65,10 +65,10 @@ def exercise_3_2(answer):
 
 def exercise_3_3(answer):
     """No patient on both sides, whatever the seed: such a test speaks about new patients."""
-    some = np.array(list("ddaabbbcceeeefa"))
+    some = np.array(list("gddaabbbcceeeef"))
     for patient_of, many in ((np.repeat(np.arange(6), 5), 2), (some, 2), (some, 1), (some, 4)):
         held_out, indices = [], "Return two arrays of indices: to train on, and to test on."
-        for seed in (*range(60), 59):
+        for seed in (*range(80), 79):
             parts = [numbers(part) for part in two(answer(patient_of, many, seed), indices)]
             parts = [np.flatnonzero(part) if part.dtype == bool else part for part in parts]
             parts = [part.astype(int) for part in parts]

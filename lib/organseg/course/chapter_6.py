@@ -54,9 +54,9 @@ def exercise_6_2(answer):
         "So many slices fit, but the network wants a multiple of 8.":
             Found(found[fit]) == slices[fit],
         "You fill up to the next multiple of 8. That much does not fit any more: go down instead.":
-            found == np.maximum(np.ceil(slices / 8) * 8, 0),
+            Found(found[fit]) == np.ceil(slices / 8)[fit] * 8,
         "The nearest multiple of 8 may lie above what fits: go down instead.":
-            found == np.maximum(np.round(slices / 8) * 8, 0),
+            Found(found[fit]) == np.round(slices / 8)[fit] * 8,
         "The parameters need their bytes as well, however short the scan is.":
             Found(found[fit]) == (memory // per_slice // 8 * 8)[fit],
         "A slice has 128 × 128 voxels, and each of them costs `per_voxel` bytes.":
