@@ -2,7 +2,7 @@
 
 A solution is read from the notebook's source, without the lines that try it. `mutants_of` changes its syntax tree at one
 place, as a student may go wrong there: the neighbouring comparison, another rounding, a forgotten `max`, a constant off
-by one, the last element left out, an argument overwritten, the `return` forgotten.
+by one, the last element left out, the `return` forgotten. `overwriting` spoils what it is given.
 """
 
 import ast
@@ -70,7 +70,7 @@ def mutants_of(tree):
     """Each mutant of a solution: what was changed, and the answer with the change."""
     root = tree.body[0]
     parameters = [one.arg for one in root.args.args] if isinstance(root, ast.FunctionDef) else []
-    strings = {node.value for node in ast.walk(root) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    strings = [node.value for node in ast.walk(root) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     for node in ast.walk(root):
         changes = [*mistakes_of_value(node, parameters, strings), *mistakes_of_calls(node), *mistakes_of_flow(node)]
         for change in {said(change): change for change in changes if said(change) != said(node)}.values():
@@ -80,8 +80,6 @@ def mutants_of(tree):
             except (TypeError, ValueError):  # an expression without a value is no answer
                 continue
             yield f"{said(node)} → {said(change)}", answer
-    for place, parameter in enumerate(parameters):
-        yield f"{parameter} overwritten", spoiling(answer_of(tree), place)
 
 
 def said(node):
@@ -119,7 +117,7 @@ def mistakes_of_value(node, parameters, strings):
         case ast.Constant(float()):
             yield from (expression(str(number)) for number in (node.value * 1.1, node.value + 1, -node.value))
         case ast.Constant(str()):
-            yield from map(ast.Constant, strings - {node.value})
+            yield ast.Constant(strings[strings.index(node.value) - 1])
         case ast.Name(name, ast.Load()) if name in parameters:
             yield from (ast.Name(other, ast.Load()) for other in parameters if other != name)
         case ast.Slice():
@@ -166,15 +164,12 @@ def mistakes_of_flow(node):
             yield changed(node, value=expression("whole({})", value))
 
 
-def spoiling(answer, place):
-    """An answer that returns what is right and overwrites one of its arguments."""
+def overwriting(answer, place):
+    """An answer that returns what is right, and overwrites one of the arrays or lists that it is given."""
 
-    def spoils(*arguments):
-        result, spoiled = deepcopy(answer(*arguments)), arguments[place]
-        if isinstance(spoiled, np.ndarray):
-            spoiled[...] = np.roll(spoiled, 1)
-        elif isinstance(spoiled, list):
-            spoiled.reverse()
+    def overwrites(*arguments):
+        result = deepcopy(answer(*arguments))
+        arguments[place][:] = deepcopy(arguments[place][::-1])
         return result
 
-    return spoils
+    return overwrites

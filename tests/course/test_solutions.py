@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from mutation import answer_of, mutants_of, stored_solutions
+from mutation import answer_of, mutants_of, overwriting, stored_solutions
 from valid_inputs import INPUTS, OPEN, PROPERTIES, ROUNDS, alike
 
 from organseg import course
@@ -29,13 +29,13 @@ def quiet():
 
 @pytest.fixture(scope="module", autouse=True)
 def table(request):
-    """Prints, with `-s`, what was made and what became of it."""
+    """Prints, with `-v`, what was made and what became of it."""
     yield
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         if request.config.option.verbose > 0:
-            print("\n\nexercise   mutants  refused  equivalent")
-            for number, (refused, equivalent) in COUNTS.items():
-                print(f"{number:9}{refused + equivalent:9}{refused:9}{equivalent:9}")
+            print("\n\nexercise  mutants  refused  (they raise)  equivalent")
+            for number, (made, refused, raised) in COUNTS.items():
+                print(f"{number:8}{made:9}{refused:9}{raised:14}{made - refused:12}")
 
 
 @cache
@@ -75,13 +75,24 @@ def test_the_solution_is_right_on_all_valid_inputs(number):
 @pytest.mark.parametrize("number", SOLUTIONS)
 def test_a_mutant_is_refused_unless_it_gives_the_same_results(number):
     wrongly = {"accepted": [], "refused": []}
-    refused = equivalent = 0
+    lines = []
     for change, mutant in mutants_of(SOLUTIONS[number]):
-        said = course.verdict(number, mutant)
-        assert said.startswith(("right. ", "not yet. ")) and "The check cannot" not in said, change
-        accepted, right = said.startswith("right. "), is_right(number, mutant)
+        lines.append(course.verdict(number, mutant))
+        assert lines[-1].startswith(("right. ", "not yet. ")) and "The check cannot" not in lines[-1], change
+        accepted, right = lines[-1].startswith("right. "), is_right(number, mutant)
         if accepted != right:
-            wrongly["accepted" if accepted else "refused"].append(f"{change}: {said}")
-        refused, equivalent = refused + (not accepted), equivalent + accepted
-    COUNTS[number] = refused, equivalent
+            wrongly["accepted" if accepted else "refused"].append(f"{change}: {lines[-1]}")
+    COUNTS[number] = [sum(words in line for line in lines) for words in ("", "not yet. ", "not yet. Your answer raised")]
     assert not any(wrongly.values()), wrongly
+
+
+def kept_by_the_caller(number):
+    """The places of those arguments that a function could overwrite."""
+    arguments = INPUTS[number](np.random.default_rng(0))
+    return [place for place, one in enumerate(arguments) if isinstance(one, np.ndarray | list)]
+
+
+@pytest.mark.parametrize("number, place", [(number, place) for number in INPUTS for place in kept_by_the_caller(number)])
+def test_an_answer_that_overwrites_the_callers_array_is_refused_with_this_reason(number, place):
+    answer = overwriting(answer_of(SOLUTIONS[number]), place)
+    assert "overwrites what it is given" in course.verdict(number, answer)

@@ -49,10 +49,10 @@ def exercise_12_1(answer):
             "nan?": found == _safe(change, mean=np.mean),
             "One of these organs does not change at all. The rule has to raise the mean.":
                 found == _safe(change, strict=False),
-            "You allow no loss at all; a loss of up to 0.01 in a patient is allowed.":
-                found == _safe(change, worst=0.0),
             "That is the median. The rule has to raise the mean.":
                 found == _safe(change, mean=np.nanmedian),
+            "You allow no loss at all; a loss of up to 0.01 in a patient is allowed.":
+                found == _safe(change, worst=0.0),
             f"For changes of {change.round(3).tolist()} (a row is a patient) you say "
             f"{found.values.tolist()}. Go patient by patient: who loses more than 0.01?": True,
         }  # fmt: skip
@@ -73,8 +73,8 @@ def _box(mask, spacing, margin, multiple=8, clipped=True, last=1, grow=np.ceil, 
 
 def _masks():
     """A mask, the spacing and the margin: two boxes, a corner, then voxels at random."""
-    first, second = np.zeros((96, 72, 160), bool), np.zeros((96, 72, 100), bool)
-    first[40:60, 30:42, 70:120] = second[3:23, 30:70, 70:100] = True
+    first, second = np.zeros((96, 56, 64), bool), np.zeros((32, 72, 60), bool)
+    first[40:60, 22:34, 28:50] = second[3:23, 30:70, 30:60] = True
     yield from ((first, (4.0, 4.0, 4.0), 24.0), (second, (3.0, 2.5, 5.0), 13.0))
     third = np.zeros((9, 10, 11), bool)
     third[-1, -1, -1] = True
