@@ -1,8 +1,8 @@
 """Wrong answers made by machine: each stored solution of the exercises with one mistake put into it.
 
-A solution is read from the notebook's source, without the lines that try it. `mutants_of` changes its syntax tree at one
-place, as a student may go wrong there: the neighbouring comparison, another rounding, a forgotten `max`, a constant off
-by one, the last element left out, the `return` forgotten. `overwriting` spoils what it is given.
+A solution is read from the notebook's source, without the lines that try it. `mutants_of` changes its syntax tree at
+one place, as a student may go wrong there: the neighbouring comparison, another rounding, a forgotten `max`, a constant
+off by one, the last element left out, the `return` forgotten. `overwriting` spoils what it is given.
 """
 
 import ast
@@ -25,7 +25,7 @@ OPERATORS = {
 }  # fmt: skip
 ROUNDINGS = ["({} / {})", "int({} / {})", "round({} / {})", "-(-{} // {})"]  # for //
 FUNCTIONS = {
-    "mean": ["median", "sum", "max"], "nanmean": ["mean", "nanmedian", "nansum"], "nanmin": ["min", "nanmax", "nanmean"],
+    "mean": ["median", "sum", "max"], "nanmean": ["mean", "nanmedian", "nansum"], "nanmin": ["min", "nanmax"],
     "min": ["max", "mean"], "max": ["min", "mean"], "maximum": ["minimum"], "any": ["all"], "all": ["any"],
     "floor": ["ceil", "trunc", "rint"], "ceil": ["floor", "trunc", "rint"], "rint": ["floor", "ceil", "trunc"],
     "cbrt": ["sqrt"], "sqrt": ["cbrt"], "log2": ["log"], "percentile": ["quantile"], "permutation": ["sort"],

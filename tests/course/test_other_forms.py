@@ -19,8 +19,9 @@ def result_of(number):
     return SOLUTIONS[number](*INPUTS[number](np.random.default_rng(1)))
 
 
-NUMBERS = [number for number in INPUTS if number != "3.3" and np.ndim(result_of(number)) == 0]
-SEVERAL = [number for number in INPUTS if number not in ("3.3", "11.3", "12.2") and np.ndim(result_of(number)) > 0]
+NO_NUMBERS = "3.3", "11.3", "12.2"  # indices, names, slices
+NUMBERS = [number for number in INPUTS if number not in NO_NUMBERS and np.ndim(result_of(number)) == 0]
+SEVERAL = [number for number in INPUTS if number not in (*NO_NUMBERS, *NUMBERS)]
 
 
 def in_form(number, form):
@@ -80,7 +81,8 @@ def backwards(scans, hospital):
 
 
 def numpy_slices(mask, spacing, margin):
-    return [slice(np.int64(one.start) or None, np.int64(one.stop), 1) for one in SOLUTIONS["12.2"](mask, spacing, margin)]
+    box = SOLUTIONS["12.2"](mask, spacing, margin)
+    return [slice(np.int64(one.start) or None, np.int64(one.stop), 1) for one in box]
 
 
 def up_to_the_end(mask, spacing, margin):

@@ -26,27 +26,22 @@ class Told(Exception):
 def numbers(value, asked="Numbers are"):
     """The value as an array of numbers, be it a list, a tuple, an array or one number of any type.
 
-    Examples
-    --------
     >>> numbers((8, 8.5))
     array([8. , 8.5])
     """
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "biuf":
-            return array
-        if array.dtype.kind == "O":
-            return array.astype(float)
+        array = array.astype(float) if array.dtype.kind == "O" else array
     except (TypeError, ValueError, OverflowError):  # no numbers, or rows of unlike lengths
-        pass
-    raise Told(f"not yet. {asked} asked for; you give {shortened(value)}.")
+        array = np.array("")
+    if array.dtype.kind not in "biuf":
+        raise Told(f"not yet. {asked} asked for; you give {shortened(value)}.")
+    return array
 
 
 def number(value):
     """The value as one float: 8, 8.0, np.int64(8) and np.array(8) are the same answer.
 
-    Examples
-    --------
     >>> number(np.array(8))
     8.0
     """
@@ -59,8 +54,6 @@ def number(value):
 def two(value, hint):
     """The two parts of an answer, be it a tuple, a list or an array; otherwise the hint is told.
 
-    Examples
-    --------
     >>> two(np.zeros((2, 3)), "Return two rows.")
     [array([0., 0., 0.]), array([0., 0., 0.])]
     """
@@ -89,30 +82,23 @@ class Found:
     def __getitem__(self, place):
         return self.values[place]
 
-    def rounds(self, expected):
-        """Whether these are the expected numbers with some of their decimals cut off."""
-        return any(self == np.round(expected, digits) for digits in range(5))
 
-
-def tried(answer, cases, within=1e-8, each=number):
-    """What a function gives for each case, a number each; and the cases' columns, as arrays."""
-    return Found([each(answer(*case)) for case in cases], within), *np.array(cases).T
+def tried(answer, cases, within=1e-8, both=None):
+    """What a function gives for each case: a number, or two, and `both` says which; the columns."""
+    read = partial(two, hint=both) if both else number
+    return Found([read(answer(*case)) for case in cases], within), *np.array(cases).T
 
 
 def drawn(count, *ranges):
     """Cases at random, the same each time: whole numbers where both ends are, and never `stop`.
 
-    Examples
-    --------
     >>> cases = drawn(100, (1, 4), (0.0, 1.0))
     >>> sorted({whole for whole, _ in cases}), all(0 <= share < 1 for _, share in cases)
     ([1, 2, 3], True)
     """
     rng = np.random.default_rng(count)
-    columns = [
-        (rng.uniform if isinstance(stop, float) else rng.integers)(start, stop, count).tolist()
-        for start, stop in ranges
-    ]
+    draw = {int: rng.integers, float: rng.uniform}
+    columns = [draw[type(stop)](start, stop, count).tolist() for start, stop in ranges]
     return list(zip(*columns, strict=True))
 
 
@@ -140,11 +126,12 @@ def verdict(number, answer):
     exercise = getattr(exercises, f"exercise_{chapter}_{place}")
     line = f"right. {exercise.__doc__}"
     try:
-        for hints in exercise(_watched(answer)):
+        if answer is None or answer is Ellipsis:
+            raise Told(NOT_STARTED)
+        for hints in exercise(partial(_result, answer) if callable(answer) else answer):
             table = hints if isinstance(hints, dict) else {}
             if fitting := [hint for hint, fits in table.items() if fits]:
-                line = f"not yet. {fitting[0]}"
-                break
+                raise Told(f"not yet. {fitting[0]}")
     except Told as told:
         line = str(told)
     except Exception as error:  # raised by the check, which read the answer: the answer did run
@@ -152,13 +139,6 @@ def verdict(number, answer):
         if not callable(answer) and "not callable" in str(error):
             line = "not yet. Write a function, and hand over the function itself, not its result."
     return " ".join(line.split())
-
-
-def _watched(answer):
-    """The answer, unless it is untouched; a function is watched at each call."""
-    if answer is None or answer is Ellipsis:
-        raise Told(NOT_STARTED)
-    return partial(_result, answer) if callable(answer) else answer
 
 
 def _result(function, *arguments):
@@ -173,10 +153,7 @@ def _result(function, *arguments):
     try:
         np.testing.assert_equal(given, arguments)
     except AssertionError:
-        raise Told(
-            "not yet. Your function overwrites what it is given, and its caller has lost it: work "
-            "on a copy."
-        ) from None
+        raise Told("not yet. Your function overwrites what it is given: work on a copy.") from None
     if result is None:
         raise Told("not yet. Your function returned None: is a `return` missing?")
     return result

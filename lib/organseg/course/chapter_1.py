@@ -21,10 +21,8 @@ def exercise_1_1(answer):
             second != "RPI",
         "In the first, transpose(2, 0, 1) makes the old axis 2 the new axis 0. You sent axis 0 to "
         "place 2.": first == "ASR",
-        "In the first, nothing is turned round: it has the letters of RAS in another order.":
-            sorted(first) != sorted("RAS"),
-        "In the first, write the old axes in their new order, 2, 0, 1; then put a letter in the "
-        "place of each.": first != "SRA",
+        "In the first, nothing is turned round: it has the letters of RAS, in the order 2, 0, 1.":
+            first != "SRA",
         "In the third, the steps are done from left to right: first an axis is turned, then two "
         "are swapped.": third == "ALS",
         "In the third, the scan is LPS to begin with. Do one step, write the letters down, then do "

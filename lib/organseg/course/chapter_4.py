@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from organseg.course import Found, drawn, numbers, tried
+from organseg.course import Found, drawn, tried, two
 
 
 def exercise_4_1(answer):
@@ -32,11 +32,9 @@ def exercise_4_2(answer):
     of its own."""
     shapes = [(128, 128), (64, 64), (96, 160), (512, 512), (100, 64), (70, 127), (127, 71)]
     shapes += drawn(20, (64, 600), (64, 600))
-    found = Found([numbers(answer(shape)) for shape in shapes])
-    shapes = np.array(shapes)
+    hint = "The map has a size along each of two axes, so return two numbers."
+    found, shapes = Found([two(answer(shape), hint) for shape in shapes]), np.array(shapes)
     right, rounded = shapes // 8 - 7, np.round((shapes - 64) / 8) + 1
-    two = found.shape == shapes.shape
-    yield {"The map has a size along each of two axes, so return two numbers.": not two}
     n = np.argmax((found.values != right).any(axis=1))
     yield found == right or {
         "The two axes are swapped for images that are not square.": found == right[:, ::-1],

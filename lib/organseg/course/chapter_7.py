@@ -40,32 +40,31 @@ def exercise_7_2(answer):
     cases += [(rng.uniform(-s, s, size), s) for s in (6, 24) for size in (2, 3, 4, 6) * 5]
 
     def by(criterion):
-        return Found([number(criterion(np.array(moves, dtype=float), mm)) for moves, mm in cases])
+        return np.array([number(criterion(np.array(moves, float), mm)) for moves, mm in cases])
 
-    found, right = by(answer), by(lambda c, s: np.all(np.diff(c) > -s)).values
+    found, right = Found(by(answer)), by(lambda c, s: np.all(np.diff(c) > -s))
     n = np.argmax(found.values != right)
-    half, bound = (by(lambda c, s, share=share: np.abs(c).max() < share * s) for share in (1 / 2, 2 / 3))
+    small = [by(lambda c, s, share=share: np.abs(c).max() < share * s) for share in (1 / 2, 2 / 3)]
     yield found == right or {
         "You say True where the points are out of order.": found == 1 - right,
         "Each must lie beyond the one before, and two points at one place do not.":
-            found == by(lambda c, s: np.all(np.diff(c) >= -s)).values,
+            found == by(lambda c, s: np.all(np.diff(c) >= -s)),
         "You leave out a pair: there is one fewer than there are points.":
-            found == by(lambda c, s: np.all(np.diff(c)[:-1] > -s)).values
-            or found == by(lambda c, s: np.all(np.diff(c)[1:] > -s)).values,
+            found == by(lambda c, s: np.all(np.diff(c)[:-1] > -s)),
         "You compare the displacements themselves. What must be in order are the moved points.":
-            found == by(lambda c, s: np.all(np.diff(c) > 0)).values,
+            found == by(lambda c, s: np.all(np.diff(c) > 0)),
         "Points that move *apart* by more than the spacing stretch the picture; they do not fold "
-        "it.": found == by(lambda c, s: np.all(np.abs(np.diff(c)) < s)).values,
+        "it.": found == by(lambda c, s: np.all(np.abs(np.diff(c)) < s)),
         "This looks at the size of the displacements alone. If all points move by 100 together, "
-        "nothing folds.": found == half.values or found == bound.values,
-        f"For {np.round(cases[n][0], 1).tolist()} at spacing {cases[n][1]} you say {bool(found[n])}. "
-        "Where do the points go?": True}  # fmt: skip
+        "nothing folds.": any(found == one for one in small),
+        f"For {np.round(cases[n][0], 1).tolist()} at spacing {cases[n][1]} you say "
+        f"{bool(found[n])}. Where do the points go?": True}  # fmt: skip
 
 
 def exercise_7_3(answer):
     """As a list of places a mirror is a warp like any other; whether it makes a plausible patient
     is another matter."""
-    for shape in ((3, 4, 5), (6, 2, 2), (64, 3, 1), *drawn(5, *[(1, 9)] * 3)):
+    for shape in ((3, 4, 5), (6, 2, 2), (64, 3, 1), *drawn(5, (1, 9), (1, 9), (1, 9))):
         found = Found(answer(shape))
         yield {
             f"For a crop of {shape} the places have the shape {found.shape}; expected "

@@ -59,17 +59,13 @@ def exercise_9_2(answer):
 
 
 def _find(image):
-    """Stands for a network: a bright voxel's label tells in which part of a RAS image it lies, and
-    how many of its three neighbours above are not air, as it sees beyond its own voxel."""
+    """Stands for a network: a bright voxel's label tells in which part of a RAS image it lies. All
+    voxels around it matter, those of the padding too."""
     if any(size % 8 for size in image.shape):
         raise ValueError(f"find got an image of {image.shape}; expected multiples of 8")
     x, y, z = np.indices(image.shape)
-    place = 1 + (x > 6) + 2 * (y > 4) + (z > 10)
-    above = np.pad(image, [(0, 1)] * 3)
-    for axis in range(3):
-        shifted = np.roll(above, -1, axis)[tuple(slice(size) for size in image.shape)]
-        place = place + 10 * (shifted != 0)
-    return np.where(image > 0.5, place, 0).astype(np.uint8)
+    place = 1 + (x > 6) + 2 * (y > 4) + (z > 10) + 10 * abs(int(image.sum(dtype=float)))
+    return np.where(image > 0.5, place, 0)
 
 
 def _labels(image, turned, back=True, **padding):
