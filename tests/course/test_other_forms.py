@@ -160,6 +160,20 @@ def test_an_odd_value_is_no_error(number, odd):
     assert said.startswith("not yet. ") and "raised" not in said and "\n" not in said
 
 
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("right_ones", [1, 4])
+def test_a_hint_quotes_no_case_that_is_right(number, right_ones):
+    calls = []
+
+    def right_at_first(*arguments):
+        calls.append(arguments)
+        return SOLUTIONS[number](*arguments) if len(calls) <= right_ones else 4321
+
+    said = course.verdict(number, right_at_first)
+    assert said.startswith("not yet. ")
+    assert "you say" not in said or "4321" in said or number == "7.2" and "you say True" in said
+
+
 def rounded(*arguments):
     return [np.round(part, 2) for part in SOLUTIONS["3.2"](*arguments)]
 

@@ -3,10 +3,8 @@
 A notebook calls `check("2.1", answer)`. What is tried is in the file of the chapter: `exercise_2_1`
 of `chapter_2` gets the answer and yields, for each thing that it tries, True where all is well or a
 table {hint: whether it fits}. The first hint that fits is said. Where none ever fits, the answer is
-right, and the function's docstring is said: what the exercise has shown.
-
-An answer counts by what it is worth and not by its type: numbers are read by `number`, `numbers`
-and `two`. Cases that nobody would choose come from `drawn`.
+right, and the function's docstring is said: what the exercise has shown. What an answer is worth
+counts and not its type: `number`, `numbers` and `two` read it.
 """
 
 from copy import deepcopy
@@ -74,10 +72,15 @@ class Found:
         self.shape = self.values.shape
 
     def __eq__(self, expected):
-        expected = np.asarray(expected)
-        share = 1e-5 if expected.dtype.kind == "f" else 1e-8
-        alike = self.shape == expected.shape
-        return alike and np.allclose(self.values, expected, rtol=share, atol=self.within)
+        return self.shape == np.shape(expected) and bool(self._close(expected).all())
+
+    def wrong(self, expected):
+        """The place of the first case that is not as expected: a hint never quotes a right one."""
+        return int(np.argmin(self._close(expected).reshape(len(expected), -1).all(axis=1)))
+
+    def _close(self, expected):
+        share = 1e-5 if np.asarray(expected).dtype.kind == "f" else 1e-8
+        return np.isclose(self.values, expected, rtol=share, atol=self.within)
 
     def __getitem__(self, place):
         return self.values[place]

@@ -46,7 +46,8 @@ def exercise_10_2(answer):
     cases += drawn(20, (0.1, 1.0), (2.0, 80.0))
     found, dice, radius = tried(answer, cases, within=1e-3)
     ratio = 2 / dice - 1
-    yield found == radius * (np.cbrt(ratio) - 1) or {
+    right = radius * (np.cbrt(ratio) - 1)
+    yield found == right or {
         "This is the radius of the ball with its shell, R + d.": found == radius * np.cbrt(ratio),
         "This is the shell of a tube: areas grow with the square of the radius. What about "
         "volumes?": found == radius * (np.sqrt(ratio) - 1),
@@ -55,8 +56,8 @@ def exercise_10_2(answer):
         "Below the line of Dice are both masks, the ball and the ball with its shell. Subtract the "
         "ball's term.": found == radius * (np.cbrt(1 / dice) - 1),
         f"A Dice of 1 leaves no shell, but you say {found[2]:.3f} mm.": not abs(found[2]) < 1e-3,
-        f"For a Dice of 0.5 and 20 mm you say {found[1]:.3f} mm. Put it back into the formula: "
-        "does 0.5 come out?": True}  # fmt: skip
+        f"For a Dice of {dice[n := found.wrong(right)]:.3g} and {radius[n]:.3g} mm you say "
+        f"{found[n]:.3f} mm. Which Dice has such a shell by the formula?": True}  # fmt: skip
 
 
 def exercise_10_3(answer):
@@ -75,8 +76,7 @@ def exercise_10_3(answer):
         moved = of_second - of_first
 
         near = partial(np.allclose, found, rtol=0, atol=np.ptp(middle(moved)) / 50)
-        # To sort and cut is as good as a percentile: an end lies between the draw that is cut off
-        # and the one that is kept.
+        # To sort and cut is as good: an end lies between the draw cut off and the one kept.
         cut, in_order = draws // 40, np.sort(moved)
         least = np.array([in_order[cut - 1], in_order[-cut - 1]]) - 1e-9
         most = np.array([in_order[cut], in_order[-cut]]) + 1e-9

@@ -11,14 +11,15 @@ def exercise_11_1(answer):
     rows = [(95.6, 0.0, 340), (96.1, 49.4, 37), (60.0, 30.0, 4)]
     rows += drawn(20, (60.0, 100.0), (0.0, 60.0), (2, 99))
     found, average, minimum, n = tried(answer, rows, within=0.02)
-    yield found == (n * average - minimum) / (n - 1) or {
+    right = (n * average - minimum) / (n - 1)
+    yield found == right or {
         "The sum is right. How many patients are left in it?": found == average - minimum / n,
         "You have taken the patient out of the count but not out of the sum, unless the minimum is "
         "0.": found == n * average / (n - 1),
         "An average of n patients stands for a sum that is n times as large. Take the minimum from "
         "the sum.": found == (average - minimum) / (n - 1),
-        f"For an average of 60, a minimum of 30 and 4 patients you say {found[2]:.1f}. What do the "
-        "four add up to?": True}  # fmt: skip
+        f"For average, minimum and n of {np.round(rows[m := found.wrong(right)], 1).tolist()} you "
+        f"say {found[m]:.1f}. What do all patients add up to?": True}  # fmt: skip
 
 
 def exercise_11_2(answer):
@@ -47,8 +48,8 @@ def exercise_11_2(answer):
         "squares.": half == 1.96 * (error_1 + error_2),
         "This is the spread of patients. That of an average is smaller, by the square root of "
         "n.": half == 1.96 * np.hypot(std_1, std_2),
-        f"For {pairs[2]} the interval is {half[2]:.2f} wide to each side. What are the squared "
-        "standard errors?": True}  # fmt: skip
+        f"For {np.round(pairs[n := half.wrong(1.96 * error)], 1).tolist()} the interval goes "
+        f"{half[n]:.2f} to each side. What are the squared standard errors?": True}  # fmt: skip
 
 
 def exercise_11_3(answer):

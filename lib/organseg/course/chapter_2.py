@@ -104,5 +104,5 @@ def exercise_2_4(answer):
             found == [_levels_for(pixels, pooling=0) for pixels in sizes],
         "A field of exactly the size asked for is enough.":
             found == [_levels_for(pixels + 1) for pixels in sizes],
-        f"It is wrong for {sizes[np.argmax(found.values != right)]} pixels, among others. Follow "
+        f"It is wrong for {sizes[found.wrong(right)]} pixels, among others. Follow "
         "size and jump layer by layer, as the chapter does.": True}  # fmt: skip

@@ -12,7 +12,6 @@ def exercise_3_1(answer):
     found, size, base_filters, levels = tried(answer, cases)
     side, channels, units = size // 2 ** (levels - 1), base_filters * 2**levels, 4 * base_filters
     right = side**2 * channels * units + units
-    n = np.argmax(found.values != right)
     yield found == right or {
         "Each output of a dense layer adds one more number to its sum, besides the products.":
             found == right - units,
@@ -22,8 +21,8 @@ def exercise_3_1(answer):
             found == side**2 * channels // 2 * units + units,
         "The feature maps have two sides: Flatten puts all their pixels into the row.":
             found == side * channels * units + units,
-        f"For size {size[n]}, base_filters {base_filters[n]}, levels {levels[n]}: how many numbers "
-        "come out of Flatten?": True}  # fmt: skip
+        f"For size {size[n := found.wrong(right)]}, base_filters {base_filters[n]}, levels "
+        f"{levels[n]}: how many numbers come out of Flatten?": True}  # fmt: skip
 
 
 def exercise_3_2(answer):

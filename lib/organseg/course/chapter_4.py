@@ -12,7 +12,6 @@ def exercise_4_1(answer):
     cases += [case for case in drawn(60, (3, 70), (1, 9), (1, 6), (0, 3)) if case[1] >= case[2]]
     found, size, kernel, stride, crop = tried(answer, cases)
     right = (size - 1) * stride + kernel - 2 * crop
-    n = np.argmax(found.values != right)
     yield found == right or {
         "This is the size of an ordinary convolution's output. Here the image grows: draw the "
         "stamps on paper.": found == (size - kernel + 2 * crop) // stride + 1,
@@ -23,8 +22,8 @@ def exercise_4_1(answer):
         "The crop is taken from both ends of the axis.": found == right + crop,
         "All right as long as nothing is cut off. What does the crop take away?":
             found == right + 2 * crop,
-        f"For {size[n]} pixels, kernel {kernel[n]}, stride {stride[n]}, crop {crop[n]} you say "
-        f"{found[n]:g}. Draw the stamps.": True}  # fmt: skip
+        f"For {size[n := found.wrong(right)]} pixels, kernel {kernel[n]}, stride {stride[n]}, crop "
+        f"{crop[n]} you say {found[n]:g}. Draw the stamps.": True}  # fmt: skip
 
 
 def exercise_4_2(answer):
@@ -35,7 +34,6 @@ def exercise_4_2(answer):
     hint = "The map has a size along each of two axes, so return two numbers."
     found, shapes = Found([two(answer(shape), hint) for shape in shapes]), np.array(shapes)
     right, rounded = shapes // 8 - 7, np.round((shapes - 64) / 8) + 1
-    n = np.argmax((found.values != right).any(axis=1))
     yield found == right or {
         "The two axes are swapped for images that are not square.": found == right[:, ::-1],
         "So many features there are. At how many places among them does the kernel fit?":
@@ -47,8 +45,8 @@ def exercise_4_2(answer):
             found == shapes // 64,
         "A pooling drops an odd last pixel: from 70 pixels come 35, then 17, then 8.":
             found == rounded or found == -(-shapes // 8) - 7,
-        f"For {shapes[n, 0]}×{shapes[n, 1]} pixels you say {tuple(found[n].tolist())}. Follow the "
-        "sizes down, pooling by pooling.": True}  # fmt: skip
+        f"For a shape of {shapes[n := found.wrong(right)].tolist()} you say {found[n].tolist()}. "
+        "Follow the sizes down, pooling by pooling.": True}  # fmt: skip
 
 
 def exercise_4_3(answer):

@@ -33,8 +33,8 @@ def exercise_6_1(answer):
         "shift, not one.": found == right - 2 * across,
         "A few too many: the means and variances of batch normalisation are not trained.":
             found == right + 4 * across,
-        f"For 3 channels below and 2 across you say {found[2]:g}. Write down three layers: what "
-        "goes in, what comes out?": True}  # fmt: skip
+        f"For {below[n := found.wrong(right)]} channels below and {across[n]} across you say "
+        f"{found[n]:g}. Write down three layers: what goes in, what comes out?": True}  # fmt: skip
 
 
 def exercise_6_2(answer):
@@ -60,8 +60,8 @@ def exercise_6_2(answer):
             Found(found[fit]) == (memory // per_slice // 8 * 8)[fit],
         "A slice has 128 × 128 voxels, and each of them costs `per_voxel` bytes.":
             found[0] > 100 * slices[0],
-        f"For {memory[0]:.3g} bytes you say {found[0]:g} slices. How many bytes does one slice "
-        "cost?": True}  # fmt: skip
+        f"For memory, weights and per_voxel {cases[n := found.wrong(right)]} you say {found[n]:g} "
+        "slices. How many bytes does one slice cost?": True}  # fmt: skip
 
 
 def exercise_6_3(answer):
@@ -79,7 +79,6 @@ def exercise_6_3(answer):
         return np.array([reach_of(*case, **mistake) for case in cases])
 
     right, papers = reaches(), np.array([reach_of(place, depth, 2) for place, depth, _ in cases])
-    n = np.argmax((found.values != right).any(axis=1))
     yield found == right or {
         "It is right far from the scan's begin. Near it halves are below 0: int(-2.5) is -2, but "
         "-5 // 2 is -3.": Found(found[:far]) == right[:far],
@@ -95,8 +94,9 @@ def exercise_6_3(answer):
         "`position`.": found == np.c_[places - right[:, 0], places + right[:, 1]],
         "Your answer is the same at every position. On the way up, neighbours share a voxel of the "
         "level below.": np.ptp(found[:8], axis=0).max() == 0,
-        f"For position {places[n]}, {levels[n]} levels and {convolutions[n]} convolutions you say "
-        f"{tuple(found[n].tolist())}. Go back from the answer, one layer at a time.": True,
+        f"For position {places[n := found.wrong(right)]}, {levels[n]} levels and "
+        f"{convolutions[n]} convolutions you say {tuple(found[n].tolist())}. Go back from the "
+        "answer, one layer at a time.": True,
     }  # fmt: skip
 
 

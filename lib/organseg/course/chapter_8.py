@@ -39,8 +39,8 @@ def exercise_8_1(answer):
             found == right - 1,
         "This is long enough for one given patient. But the expected number counts all of them.":
             (unseen <= patients / 2).all() and found[1] < 5,
-        f"For 12 patients and 3 crops you say {found[1]:g}; then {unseen[1]:.2f} are expected "
-        "unseen.": True}  # fmt: skip
+        f"For {patients[n := found.wrong(right)]} patients and {crops[n]} crops you say "
+        f"{found[n]:g}; then {unseen[n]:.2f} are expected unseen.": True}  # fmt: skip
 
 
 def exercise_8_2(answer):
@@ -55,8 +55,8 @@ def exercise_8_2(answer):
             found == (1 - m) * m ** (k - 1),
         "The k steps do not count alike: each later step shrinks the earlier ones by the momentum.":
             found == k * (1 - m),
-        f"For momentum 0.5 and one step you say {found[2]:.3f}. What does one step leave of the "
-        "old average?": True}  # fmt: skip
+        f"For momentum {m[n := found.wrong(1 - m**k)]:.3g} and {k[n]:g} steps you say "
+        f"{found[n]:.3f}. What does one step leave of the old average?": True}  # fmt: skip
 
 
 def exercise_8_3(answer):
@@ -108,5 +108,5 @@ def exercise_8_4(answer):
         "1.": found == np.maximum(power_for(largest), 1),
         "Nearly. The largest number is 65,504, a little less than 65,536: 1.9998 times 2**15 is "
         "beyond it.": found == power_for(largest, 65536),
-        f"For gradients {cases[1].tolist()} you say {found[1]:g}. Multiply: what is still finite "
-        "in float16?": True}  # fmt: skip
+        f"If the largest gradient is {largest[n := found.wrong(power_for(largest))]:.5g} you say "
+        f"{found[n]:g}. Multiply: what is still finite in float16?": True}  # fmt: skip

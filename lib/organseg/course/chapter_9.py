@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from organseg.course import Found, drawn, number, tried
+from organseg.course import Found, drawn, tried
 from organseg.course.chapter_6 import reach_of
 
 
@@ -11,26 +11,26 @@ def exercise_9_1(answer):
     nearly all of it away."""
     cases = [(160, 32, 48), (168, 64, 48), (296, 72, 48), (96, 96, 48), (80, 16, 8), (40, 64, 8)]
     cases += [tuple(8 * eighth for eighth in case) for case in drawn(20, (1, 40), (1, 12), (0, 9))]
-    for depth, tile_depth, margin in cases:
+    found, depth, tile_depth, margin = tried(answer, cases)
+
+    def seen_by_all(depth, tile_depth, margin):
         starts = np.arange(0, depth, tile_depth)
-        seen = np.minimum(starts + tile_depth + margin, depth) - np.maximum(starts - margin, 0)
-        found, computed = Found(number(answer(depth, tile_depth, margin))), seen.sum()
-        tiles, ratio = len(starts), computed / depth
-        hints = found == computed - depth or {
-            "That is all that is computed. How much of it is kept?": found == computed,
-            "That is a ratio; a number of slices is asked for.":
-                found == ratio or found == ratio - 1,
-            "You give every tile two full margins. What lies below the first tile, and above the "
-            "last?": found == 2 * margin * tiles,
-            "Only the ends of the scan are cut. But a tile near the end may have less than a full "
-            "margin.": found == 2 * margin * (tiles - 1),
-            "Where two tiles meet, both see a margin beyond the border.":
-                found == margin * (tiles - 1),
-            "Write down for each tile the first and the last slice that it sees.": True,
-        }  # fmt: skip
-        told = f"For a scan of {depth} slices, tiles of {tile_depth} and a margin of {margin} you "
-        told += f"say {found.values:g}. "
-        yield hints is True or {told + hint: fits for hint, fits in hints.items()}
+        stops = np.minimum(starts + tile_depth + margin, depth)
+        return (stops - np.maximum(starts - margin, 0)).sum()
+
+    computed, tiles = np.array([seen_by_all(*case) for case in cases]), -(-depth // tile_depth)
+    right, ratio = computed - depth, computed / depth
+    yield found == right or {
+        "That is all that is computed. How much of it is kept?": found == computed,
+        "That is a ratio; a number of slices is asked for.": found == ratio or found == ratio - 1,
+        "You give every tile two full margins. What lies below the first tile, and above the last?":
+            found == 2 * margin * tiles,
+        "Only the ends of the scan are cut. But a tile near the end may have less than a full "
+        "margin.": found == 2 * margin * (tiles - 1),
+        "Where two tiles meet, both see a margin beyond the border.": found == margin * (tiles - 1),
+        f"For {depth[n := found.wrong(right)]} slices, tiles of {tile_depth[n]} and a margin of "
+        f"{margin[n]} you say {found[n]:g}. Write down for each tile the first and the last slice "
+        "that it sees.": True}  # fmt: skip
 
 
 def exercise_9_2(answer):
@@ -38,24 +38,19 @@ def exercise_9_2(answer):
     doubles it."""
     found, levels = tried(answer, [(2,), (3,), (4,), (5,), (6,), (7,)])
     multiple = 2 ** (levels - 1)
-
-    def rounded_up(slices):
-        return -(-slices // multiple) * multiple
-
     reach = np.array([reach_of(0, n, convolutions=2)[0] for n in levels])
     shallow = np.array([reach_of(0, n, convolutions=2, deepest=False)[0] for n in levels])
-    right, down = rounded_up(reach), 4 * multiple - 2
-    n = np.argmax(found.values != right)
+    right, down = -(-reach // multiple) * multiple, 4 * multiple - 2
     yield found == right or {
         "That is how far slice 0 reaches. Which sizes does the network take? Round up to these.":
             found == reach,
         "You round down, and leave a seam.": found == reach // multiple * multiple,
         "The lowest level has two convolutions as well, and each of their steps is the widest of "
-        "all.": found == shallow or found == rounded_up(shallow),
+        "all.": found == shallow or found == -(-shallow // multiple) * multiple,
         "That is the way down only. The convolutions on the way up reach further, too.":
-            found == down or found == rounded_up(down),
-        f"For {levels[n]} levels you say {found[n]:g}. Start at slice 0 of the output, walk "
-        "backwards through the layers and note the lowest slice needed.": True}  # fmt: skip
+            found == down or found == -(-down // multiple) * multiple,
+        f"For {levels[n := found.wrong(right)]} levels you say {found[n]:g}. From slice 0 of the "
+        "output walk back through the layers: which is the lowest slice needed?": True}  # fmt: skip
 
 
 def _find(image):
