@@ -692,8 +692,8 @@ check("1.1", codes)
 # %% [markdown]
 # ### Exercise 1.2 ★★ The value at a place
 #
-# Write a function that returns the HU of the voxel nearest to a place, given in millimetres. Outside the scan there is
-# air, −1000 HU.
+# Write a function that returns the HU of the voxel nearest to a place, given in millimetres. Outside the scan, which
+# reaches half a voxel beyond its outermost places, there is air, −1000 HU.
 
 # %% tags=["exercise"]
 def hu_at(image, affine, place):

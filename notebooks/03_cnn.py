@@ -789,7 +789,7 @@ check("3.1", dense_parameters)
 #
 # From a confusion matrix as above (rows: true, columns: said), compute the precision of each class and the recall of
 # each class, and return both arrays in this order. A class that was never said has no precision; any value will do
-# there, but avoid dividing by zero.
+# there, but do not divide by zero.
 
 # %% tags=["exercise"]
 def precision_and_recall(confusion):

@@ -644,6 +644,7 @@ for name, share in zip(("background", *organseg.ORGAN_NAMES), shares, strict=Tru
 #
 # A transposed convolution is given by the size of its kernel and its stride. Afterwards `crop` pixels are cut off at
 # *each* end, as we did with the interpolation. Write the function that says how many pixels come out along one axis.
+# (The kernel is at least as large as the stride.)
 
 # %% tags=["exercise"]
 from organseg.course import check

@@ -659,7 +659,7 @@ check("6.1", level_parameters)
 #
 # You want to train on whole scans, one per step. The slices have 128×128 voxels. A voxel costs `per_voxel` bytes, the
 # parameters cost `weights` bytes, and `memory` bytes can be used. How many slices may the scan have? The network wants
-# a multiple of 8. Return 0 where not even the parameters fit.
+# a multiple of 8: return the largest that fits, and 0 where not even the parameters fit.
 
 # %% tags=["exercise"]
 def longest_scan(memory, weights, per_voxel):
@@ -681,7 +681,7 @@ check("6.2", longest_scan)
 #
 # A network has `levels` levels, and `convolutions` convolutions of three on each level of each path (the paper's: 4 and
 # 2). The deepest level is shared by the two paths and counts once. Return how many voxels the voxel at `position` sees
-# before it and after it.
+# before it and after it, as if the scan went on beyond its ends.
 
 # %% tags=["exercise"]
 def reach(position, levels, convolutions):

@@ -906,9 +906,9 @@ assert round(19_071_784 / run.network.count_params()) == 16
 #
 # ### Exercise 8.1 ★ Until everybody was seen
 #
-# Each step draws `crops` different patients out of `patients`, anew each time. How many steps does it take until one
-# expects fewer than one patient who was never drawn? (The chance that a given patient is not drawn in one step is
-# 1 − crops/patients. The expected number of patients unseen is the number of patients times the chance that a given
+# Each step draws `crops` different patients, fewer than all `patients`, anew each time. How many steps does it take
+# until one expects fewer than one patient who was never drawn? (The chance that a given patient is not drawn in one
+# step is 1 − crops/patients. The expected number of patients unseen is the number of patients times the chance that a given
 # one was missed in all steps.) Return the smallest such number of steps.
 
 # %% tags=["exercise"]

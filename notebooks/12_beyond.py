@@ -775,9 +775,10 @@ check("12.1", safe_organs)
 # %% [markdown]
 # ### Exercise 12.2 ★★ A box that cuts nothing
 #
-# `mask` is a boolean array (x, y, z) of what the first pass found, on voxels of `spacing` mm. Return the box for the second
-# pass on the *same* grid, as three slices: around the mask, with a margin of at least `margin` mm on every side, and not
-# beyond the array. Let each slice begin at a multiple of 8, so that every pooling joins the same voxels as in the whole scan.
+# `mask` is a boolean array (x, y, z) of what the first pass found, on voxels of `spacing` mm. Return the smallest box
+# for the second pass on the *same* grid, as three slices: around the mask, with a margin of at least `margin` mm on every
+# side, and not beyond the array. Let each slice begin at a multiple of 8, so that every pooling joins the same voxels as
+# in the whole scan.
 
 # %% tags=["exercise"]
 def box_around(mask, spacing, margin):
