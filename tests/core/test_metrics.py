@@ -11,11 +11,11 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist, pdist
 
-from organseg.cases import read_volume
 from organseg.errors import OrgansegError
 from organseg.metrics import MEASURES, dice, score_case, surface_distances
 from organseg.organs import ORGAN_NAMES
 from organseg.tables import CONVENTION, organ_table, save_scores, total_average
+from organseg.volumes import read_volume
 
 # Tables 1 and 2 of Roth et al. 2018: Avg., Std., Min., Max. of each organ in %, in the order of ORGANS.
 TABLE_1 = [
