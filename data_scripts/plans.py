@@ -11,11 +11,11 @@ import numpy as np
 import pandas
 
 from organseg import Case, OrgansegError, load_case, save_image, save_label
-from organseg.cases import read_on_grid
 from organseg.command.doubts import doubts
 from organseg.files import IMAGE_ENDINGS
 from organseg.folders import image_file, label_file
 from organseg.geometry import AIR
+from organseg.volumes import read_on_grid
 from series import patient_id, read_series
 from tables import ORGAN_ID
 

@@ -9,11 +9,12 @@ there.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psutil
 from nibabel import orientations
 from scipy import ndimage
 
-from organseg.cases import corners
-from organseg.errors import warn
+from organseg.errors import OrgansegError, warn
+from organseg.volumes import corners
 
 AIR = -1000.0  # HU; what surrounds a scan
 FWHM = 2 * np.sqrt(2 * np.log(2))  # a Gaussian's full width at half maximum, in standard deviations
@@ -107,6 +108,12 @@ def to_working(case, grid):
     image = _clean(case)
     spacing = np.array(grid.spacing_of(case.spacing))
     shape, affine = _grid_around(case.image.shape, case.affine, spacing)
+    needed, free = 16 * np.prod(shape, dtype=float), psutil.virtual_memory().available
+    if needed > free:
+        extent = " × ".join(f"{n:.0f}" for n in spacing * shape)
+        found = f"{case.name}: found a scan of {extent} mm, which needs {needed / 1e9:.0f} GB here"
+        expected = f"expected {free / 1e9:.1f} GB or less"
+        raise OrgansegError(f"{found}; {expected}; see that its voxel size is right")
     there = np.linalg.inv(case.affine) @ affine  # working index -> file index
 
     # Working voxel size along each axis of the file; the smoothing that is missing to it is a

@@ -96,13 +96,18 @@ def tiles(depth, tile_depth, margin, multiple=8):
 def affordable_depth(network, shape, margin=None, budget=None):
     """The deepest tile (slices kept) of an image (x, y, z) that fits into the budget, in bytes.
 
-    By default, that is min(8 GB, half of the free memory).
+    By default, that is min(8 GB, half of the free memory); what never fits is refused.
     """
-    multiple = size_multiple(network)
+    multiple, per_slice = size_multiple(network), bytes_per_voxel(network) * shape[0] * shape[1]
     margin = _round_up(reach(network) if margin is None else margin, multiple)
     if budget is None:
-        budget = min(MEMORY_BUDGET, psutil.virtual_memory().available / 2)
-    slices = int(budget // (bytes_per_voxel(network) * shape[0] * shape[1]))
+        free = psutil.virtual_memory().available
+        budget = min(MEMORY_BUDGET, free / 2)
+        if (least := per_slice * min(shape[2], multiple + 2 * margin)) > free:
+            found = f"found {free / 1e9:.1f} GB of free memory, and a scan of {shape} voxels here"
+            expected = f"expected {least / 1e9:.1f} GB for its thinnest tile"
+            raise OrgansegError(f"{found}; {expected}; see that its voxel size is right")
+    slices = int(budget // per_slice)
     if slices >= shape[2]:
         return shape[2]
     return max((slices - 2 * margin) // multiple * multiple, multiple)

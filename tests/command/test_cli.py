@@ -17,9 +17,10 @@ import pytest
 import organseg
 from organseg import runs
 from organseg.__main__ import main
-from organseg.cases import load_case, read_volume, save_image, save_label
+from organseg.cases import load_case
 from organseg.folders import write_dataset_json
 from organseg.geometry import WorkingGrid
+from organseg.volumes import read_volume, save_image, save_label
 
 LEGAL = {  # file: what the warning about it says, or None
     "niivue_CT_AVM.nii.gz": "not|lowest value 0",
