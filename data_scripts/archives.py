@@ -40,8 +40,7 @@ def open_archive(path):
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:80]
         raise OrgansegError(
-            f"{path}: found no readable zip or uncompressed tar archive ({reason}); expected a whole one; delete it "
-            "and fetch it again"
+            f"{path}: found no readable zip or plain tar ({reason}); expected a whole one; delete it and fetch it again"
         ) from None
     for name, size in archive.sizes.items():
         parts = re.split(r"[\\/]", name)

@@ -114,10 +114,7 @@ def _receive(url, part, size):
             return False
         answer.raise_for_status()
         if answer.headers.get("Content-Type", "").lower().startswith("text/html"):  # what we have is kept
-            raise OrgansegError(
-                f"{url}: the server sent a web page; expected the file; look there in a browser, or fetch it by hand "
-                "and name it with --from"
-            )
+            raise OrgansegError(f"{url}: the server sent a web page; expected the file; look there in a browser")
         goes_on = answer.status_code == 206
         if not goes_on:
             have = 0

@@ -4,9 +4,10 @@ import os
 import re
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas
 
@@ -183,26 +184,28 @@ def prepare_case(plan, archive, table, out, scratch):
         A file is damaged, no CT, or lies on another grid than the image; the label has a value that nobody named.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        case, found = _read_image(plan, archive, folder)
+        case, like, found = _read_image(plan, archive, folder)
         found += doubts(case)
         if plan.labels:
             label, overlaps = _read_labels(plan, archive, table, case, folder)
-            case, found = replace(case, label=label), found + overlaps
-    if plan.labels:
-        if not case.label.any():
-            found.append("no voxel of the label is an organ; if the scan shows one, look at [organs]")
-        save_label(case.label, case.affine, plan.label_in(out))
-    # A NaN has no whole number; what was not measured counts as air, here as in training.
-    save_image(np.where(np.isfinite(case.image), case.image, AIR), case.affine, plan.image_in(out))
+            found += overlaps
+            if not label.any():
+                found.append("no voxel of the label is an organ; if the scan shows one, look at [organs]")
+            save_label(label, case.affine, plan.label_in(out), like)
+        # A NaN has no whole number; what was not measured counts as air, here as in training.
+        save_image(np.where(np.isfinite(case.image), case.image, AIR), case.affine, plan.image_in(out), like)
     return found
 
 
 def _read_image(plan, archive, folder):
-    """The case without its label, and the doubts about its files."""
+    """The case without its label, the file whose position and unit are kept, and the doubts about what was read."""
     if plan.is_series:
         image, affine, found = read_series(archive.path / plan.image, plan.series)
-        return Case(image, None, affine, plan.name, plan.annotated), found
-    return load_case(archive.extract(plan.image, folder), annotated=plan.annotated, name=plan.name), []
+        return Case(image, None, affine, plan.name, plan.annotated), None, found
+    file = archive.extract(plan.image, folder)
+    case, header = load_case(file, annotated=plan.annotated, name=plan.name), nibabel.load(file).header
+    # ITK, and nnU-Net with it, refuses a sheared sform without a qform beside it: there one is made anew.
+    return case, None if header.get("sform_code") and not header.get("qform_code") else file, []
 
 
 def _read_labels(plan, archive, table, case, folder):

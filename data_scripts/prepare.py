@@ -141,7 +141,7 @@ def _prepare_locked(options, table, source, out, before):
         raise OrgansegError(f"{path}: found no usable case ({next(iter(left_out.values()))}); nothing was prepared")
     if options.delete_archive and not options.source:
         path.unlink()
-        with suppress(OSError):  # what else lies there is not ours
+        with suppress(OSError):  # it is not empty: what else lies there is not ours
             path.parent.rmdir()
     in_test = sum(plan.part == "Ts" for plan in ready)
     print(f"{out}: {len(ready) - in_test} cases to train on" + (f", {in_test} in imagesTs" if in_test else ""))
@@ -224,7 +224,7 @@ def _is_complete(out, about, limit):
 
 
 def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):
-    """State the peak need of disk, and refuse where it does not fit.
+    """State the need of disk, and refuse where it does not fit.
 
     Nothing of a case grows by preparing it, the compression aside, so an archive's bytes per case bound a case's;
     `limit` of its `cases` are taken. `archive` is the path of what is still to be fetched, unless it is there.
@@ -236,10 +236,7 @@ def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):
         part = archive.with_name(archive.name + ".part")
         to_fetch = archive_bytes - (part.stat().st_size if part.is_file() else 0)
     need, free = to_fetch + prepared, shutil.disk_usage(out).free
-    print(
-        f"disk: {size(to_fetch)} to fetch and about {size(prepared)} of cases, {size(need)} at the peak; "
-        f"{size(free)} are free"
-    )
+    print(f"disk: {size(to_fetch)} to fetch and about {size(prepared)} of cases; {size(free)} are free")
     if need > free:
         raise OrgansegError(
             f"{out}: found {size(free)} of free disk; expected {size(need)}; make {size(need - free)} of room, take "

@@ -15,7 +15,8 @@ from archives import files_under
 from organseg.errors import OrgansegError
 
 IMAGE_TYPE, MODALITY, SERIES, PATIENT = "0008|0008", "0008|0060", "0020|000e", "0010|0020"
-POSITION, ORIENTATION, SPACING, FRAMES = "0020|0032", "0020|0037", "0028|0030", "0028|0008"
+GEOMETRY = (("0020|0037", 6), ("0028|0030", 2), ("0020|0032", 3))  # directions, spacing, position; how many numbers
+FRAMES = "0028|0008"
 SAMPLES, PHOTOMETRIC, INTERCEPT, UNIT = "0028|0002", "0028|0004", "0028|1052", "0028|1054"
 CT_STORAGE = b"1.2.840.10008.5.1.4.1.1.2\0"
 ROUNDED = 0.15  # mm; how far positions may be off that were rounded to 0.1 mm, in all three directions
@@ -71,9 +72,11 @@ def _slices(folder, series):
             continue
         header = {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys()}
         if header.get(MODALITY) == "CT" and "LOCALIZER" not in header.get(IMAGE_TYPE, "").upper():
-            images[header.get(SERIES, "")].append(header | {"size": reader.GetSize()[:2], "path": path})
+            header |= {"size": reader.GetSize()[:2], "path": path, "many": header.get(FRAMES, "") not in ("", "1")}
+            header["placed"] = all(_numbers(header, *entry) is not None for entry in GEOMETRY)
+            images[header.get(SERIES, "")].append(header)
     # Pictures of the screen, such as a dose report, state no position.
-    slices = {uid: found for uid, found in images.items() if any(_is_placed(s) or _is_many(s) for s in found)}
+    slices = {uid: found for uid, found in images.items() if any(s["placed"] or s["many"] for s in found)}
     if damaged:
         mistake = f"{len(damaged)} slices that cannot be read ({damaged[0]}); expected whole files; fetch them again"
     elif not slices:
@@ -99,19 +102,16 @@ def _placed(found, folder):
     """The images that are slices of one CT volume, once all of them can be, and what is doubtful about them."""
     units = {s.get(UNIT, "") for s in found} - {"", "HU", "US"}  # US: unspecified
     colour = [s["path"].name for s in found if s.get(SAMPLES, "1") != "1"]
-    patients = {s.get(PATIENT, "") for s in found}
+    patients, many = {s.get(PATIENT, "") for s in found}, any(s["many"] for s in found)
     for wrong, words in (
-        (
-            any(map(_is_many, found)),
-            "many slices in a file (enhanced CT); expected a file per slice; use dcm2niix first",
-        ),
+        (many, "many slices in a file (enhanced CT); expected a file per slice; convert it with dcm2niix"),
         (colour, f"a picture in colour, {''.join(colour[:1])}; expected CT slices alone; take it out"),
         (units, f"values in {', '.join(units)}; expected HU; choose the series of the CT itself"),
         (len(patients) > 1, "slices of several patients in one series; expected one; sort them first"),
     ):
         if wrong:
             raise OrgansegError(f"{folder}: found {words}")
-    placed, others = [s for s in found if _is_placed(s)], [s["path"].name for s in found if not _is_placed(s)]
+    placed, others = [s for s in found if s["placed"]], [s["path"].name for s in found if not s["placed"]]
     doubts = [f"{len(others)} images of the series state no position: {others[0]} is left out"] if others else []
     if count := sum(INTERCEPT not in s for s in placed):
         doubts.append(f"{count} slices state no RescaleIntercept: their values are taken for HU as they are")
@@ -122,8 +122,7 @@ def _placed(found, folder):
 
 def _stack(found, folder):
     """The slices from the first to the last, and the affine."""
-    entries = ((ORIENTATION, 6), (SPACING, 2), (POSITION, 3))
-    directions, spacings, positions = (np.array([_numbers(s, *entry) for s in found]) for entry in entries)
+    directions, spacings, positions = (np.array([_numbers(s, *entry) for s in found]) for entry in GEOMETRY)
     row, column = directions.mean(axis=0).reshape(2, 3)
     alike = np.ptp(directions, axis=0).max() <= TURNED and np.ptp(spacings, axis=0).max() <= 1e-3 * spacings.max()
     if not alike or len({s["size"] for s in found}) > 1:
@@ -188,14 +187,6 @@ def _as_stored(header, copy):
         )
     copy.write_bytes(content.replace(b"MONOCHROME1", b"MONOCHROME2"))
     return str(copy)
-
-
-def _is_many(header):
-    return header.get(FRAMES, "") not in ("", "1")
-
-
-def _is_placed(header):
-    return all(_numbers(header, *entry) is not None for entry in ((POSITION, 3), (ORIENTATION, 6), (SPACING, 2)))
 
 
 def _numbers(header, key, count):

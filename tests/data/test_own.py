@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from data_sets import MASKS, ORGANS_TABLE, REAL_CT_MAPPING, phantom
 from nibabel import orientations
 from test_prepare import fails
@@ -332,7 +333,7 @@ def names_in(out, part="Tr"):
 def test_endings_in_capitals_and_without_gz_and_what_is_no_case_is_named(tmp_path, mapping, capfd):
     """As a Windows program and MRtrix write them: the mapping says .nii.gz."""
     case, scans = phantom(0), tmp_path / "scans"
-    for image, label in (("A.NII.GZ", "A_seg.nii"), ("B.nii", "B_seg.NII"), ("c.nii.gz", "c_seg.Nii.gz")):
+    for image, label in (("A.NII.GZ", "A_seg.nii"), ("B.nii", "B_seg.NII"), ("c.NII.gz", "c_seg.nii.GZ")):
         save_image(case.image, case.affine, scans / "plain.nii.gz")
         for name in (Path("ct", image), Path("seg", label)):
             path = scans / name
@@ -395,6 +396,40 @@ def test_two_labels_of_one_case_are_refused(tmp_path, mapping, capfd):
     nibabel.save(nibabel.load(scans / "seg" / "p0_seg.nii.gz"), scans / "seg" / "p0_seg.nii")
     line = refused(capfd, scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
     assert "found seg/p0_seg.nii and seg/p0_seg.nii.gz for one image or label" in line
+
+
+# What is written can be read by others
+
+
+TILT = np.array([[-0.8, 0, 0, 90], [0, -0.8, 0.3, 80], [0, 0, 2, -300], [0, 0, 0, 1]])
+ROUNDING = np.array([[-0.8, 0, 0, 90], [0, -0.8, 4e-4, 80], [0, 0, 2, -300], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("affine", "codes"), [(ROUNDING, (1, 1)), (ROUNDING, (2, 0)), (TILT, (1, 1)), (ROUNDING, (0, 1))]
+)
+def test_a_sheared_scan_keeps_its_qform_and_itk_reads_what_is_written(tmp_path, mapping, affine, codes):
+    """nnU-Net reads with SimpleITK, which takes the qform where the sform is sheared, and refuses a file without."""
+    scans = tmp_path / "scans"
+    straight = affine.copy()
+    straight[1, 2] = 0
+    for folder, name, voxels in (("ct", "p", phantom(0).image), ("seg", "p_seg", phantom(0).label)):
+        image = nibabel.Nifti1Image(voxels.astype(np.int16), affine)
+        image.set_qform(straight, codes[1])
+        image.set_sform(affine if codes[0] else straight, codes[0])
+        (scans / folder).mkdir(parents=True)
+        nibabel.save(image, scans / folder / f"{name}.nii.gz")
+    own(scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
+    files = find_cases(tmp_path / "out")[0]
+    for path in (files.image, files.label):
+        header = nibabel.load(path).header
+        assert (header["sform_code"] > 0, header["qform_code"] > 0) == (codes[0] > 0, True)
+        if codes[0]:
+            np.testing.assert_allclose(header.get_sform(), affine, atol=1e-6)
+        np.testing.assert_allclose(header.get_qform(), straight, atol=1e-3)
+        read = sitk.ReadImage(path)
+        np.testing.assert_allclose(read.GetSpacing(), (0.8, 0.8, np.linalg.norm(affine[:3, 2])), atol=0.03)
+        np.testing.assert_allclose(read.GetOrigin(), (-90, -80, -300), atol=1e-3)
 
 
 # Links
