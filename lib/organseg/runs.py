@@ -78,9 +78,7 @@ def load_settings(folder):
         settings = json.loads(path.read_text(encoding="utf-8"))
         sizes = dict(settings["architecture"])
         known = sizes.pop("network") in ("fcn", "unet") and sizes.keys() <= LARGEST.keys()
-        if not known or any(
-            type(n) is not int or not 1 <= n <= LARGEST[k] for k, n in sizes.items()
-        ):
+        if not known or not all(n in range(1, 1 + LARGEST[key]) for key, n in sizes.items()):
             raise ValueError("unknown network")
         grid = WorkingGrid(tuple(settings["grid"]["spacing"]), settings["grid"]["factor"])
     except (ValueError, KeyError, TypeError) as error:

@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,21 +93,21 @@ SITUATIONS = [
         lambda f: write(f / "ct.nii.gz", affine=np.diag([0.005, 0.005, 0.005, 1]), unit="meter"),
         "info ct.nii.gz",
         r"header is in meters; read as voxels of 5×5×5 mm",
-        "Nothing, if these are the voxels you expect.",
+        "There is nothing to do if these are the voxels that you expect.",
     ),
     Situation(
         "The header says metres, and means millimetres",
         lambda f: write(f / "ct.nii.gz", unit="meter"),
         "info ct.nii.gz",
-        r"says meter, which makes voxels of 5e\+03×5e\+03×5e\+03 mm; taken for mm instead",
-        "Nothing, if the size in `info` is that of a patient.",
+        r"says meter, which makes voxels of 5000×5000×5000 mm; taken for mm instead",
+        "There is nothing to do if the lines above show the size of a patient.",
     ),
     Situation(
         "A tilted gantry: slices that lean",
         lambda f: write(f / "ct.nii.gz", affine=leaning(20)),
         "info ct.nii.gz",
         r"slices lean by 20\.0°",
-        "Nothing: positions go through the affine, volumes through its determinant, distances through both.",
+        "There is nothing to do: positions and distances go through the affine, volumes through its determinant.",
     ),
     Situation(
         "Values are not HU: 1024 too high, with padding",
@@ -286,7 +287,8 @@ def page():
             status, said = call(situation.command, Path(place))
         ended = "" if status == 0 else f" (exit status {status})"
         lines += [f"## {situation.name}", "", "```text", f"$ organseg {situation.command}"]
-        lines += [line_of(situation, said), "```", "", f"{situation.advice}{ended}", ""]
+        lines += textwrap.wrap(line_of(situation, said), 84, subsequent_indent="  ", break_on_hyphens=False)
+        lines += ["```", "", *textwrap.wrap(f"{situation.advice}{ended}", 118), ""]
     return "\n".join(lines)
 
 

@@ -4,10 +4,9 @@ import multiprocessing
 import subprocess
 import sys
 
-import pytest
-
 import killed
 import mutated
+import pytest
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="Windows starts no forkserver")
