@@ -1,6 +1,7 @@
 """data_scripts/prepare.py: every set from a real server into the folder that trains, through everything that breaks."""
 
 import contextlib
+import gc
 import gzip
 import hashlib
 import json
@@ -335,6 +336,7 @@ def small_disk(path, size):
     try:
         yield path
     finally:
+        gc.collect()  # nibabel closes a file that it could not write to the end only with its last reference
         subprocess.run(["umount", path], check=True)
 
 
