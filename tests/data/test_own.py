@@ -343,7 +343,7 @@ def test_endings_in_capitals_and_without_gz_and_what_is_no_case_is_named(tmp_pat
             nibabel.save(nibabel.Nifti1Image(voxels, case.affine), small)
             small.rename(path)
     save_image(case.image, case.affine, scans / "ct" / "sub" / "d.nii.gz")
-    (scans / "notes.txt").write_text("mine")
+    (scans / "notes.txt").write_text("mine", encoding="utf-8")
     own(scans, mapping(NIFTI + ORGANS_TABLE), tmp_path / "out")
     assert "passed over 3 files that the mapping does not name: ct/sub/d.nii.gz, plain.nii.gz, notes.txt" in (
         capfd.readouterr().out
@@ -496,7 +496,7 @@ def test_dicom_without_labels_goes_where_it_is_only_segmented(tmp_path, mapping,
     series = write_series(scans / "new" / "a" / "1", np.rint(case.image), case.affine)
     write_series(scans / "new" / "a" / "2", np.rint(phantom(1).image), case.affine)
     write_series(scans / "new" / "b", np.rint(phantom(2).image), case.affine)
-    (scans / "readme.txt").write_text("x")
+    (scans / "readme.txt").write_text("x", encoding="utf-8")
     own(scans, mapping(f'{entry} = "new/{{case}}"\n[series]\na = "{series}"\n'), tmp_path / "out")
     printed = capfd.readouterr().out
     assert "0 cases to train on, 2 in imagesTs" in printed and "passed over 1 files" in printed

@@ -1,6 +1,7 @@
 """data_scripts/prepare.py: every set from a real server into the folder that trains, through everything that breaks."""
 
 import contextlib
+import gc
 import gzip
 import hashlib
 import json
@@ -225,7 +226,7 @@ def test_the_archive_goes_only_when_asked_and_only_at_the_end(server, tmp_path):
     run("msd-spleen", tmp_path, server[2])
     assert (tmp_path / "archive" / "Task09_Spleen.tar").is_file()
     shutil.rmtree(tmp_path / "imagesTr")
-    (tmp_path / "archive" / "notes.txt").write_text("mine")
+    (tmp_path / "archive" / "notes.txt").write_text("mine", encoding="utf-8")
     run("msd-spleen", tmp_path, server[2], "--delete-archive")
     assert [p.name for p in (tmp_path / "archive").iterdir()] == ["notes.txt"] and len(find_cases(tmp_path)) == 3
 
@@ -335,6 +336,7 @@ def small_disk(path, size):
     try:
         yield path
     finally:
+        gc.collect()  # nibabel closes a file that it could not write to the end only with its last reference
         subprocess.run(["umount", path], check=True)
 
 
