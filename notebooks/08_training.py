@@ -134,7 +134,7 @@ np.testing.assert_allclose(by_keras, adam(np.zeros(3), gradients), atol=1e-5)
 # Is a distance of 0.01 long or short? Compare it with the weights. Keras draws a kernel from the range
 # $\pm\sqrt{6/(\text{in} + \text{out})}$, which has a standard deviation of $\sqrt{2/(\text{in} + \text{out})}$, where
 # *in* and *out* are the numbers that come together in an output, and that an input goes to: 27 times the channels.
-# In the paper's network the convolutions lead from 1 to 32 channels at the top, and from 256 to 512 at the bottom.
+# In our network of the paper's size the convolutions lead from 1 to 32 channels at the top, and from 256 to 512 at the bottom.
 
 # %%
 for channels_in, channels_out in ((1, 32), (32, 64), (256, 512)):
@@ -200,13 +200,15 @@ in_use = change([0.1, 0.1, 0.1], training=False)
 assert one_patient.max() < 0.01 and in_use.min() > 0.1
 assert mixed[0] > 1.4 * mixed[1:].max()
 print("all three crops from the bright patient, in training: change", one_patient.round(2))
+print("one bright crop among three, in training: change         ", mixed.round(2))
+print("all three bright, in use: change                         ", in_use.round(2))
 
 # %% [markdown]
 # Nothing. With three crops of one patient, brightness is what they have in common, and the layer subtracts it. In
 # training the network never sees that patients differ in brightness. In use it does: there the moving averages are subtracted, not
 # the patient's own mean, and the same patient arrives as something the later layers have never met. With crops of
 # different patients the bright one stays bright among the others, and the network can learn to live with it. (The
-# others change a little too, since they are compared with it.)
+# others change too, a good half as much as the bright one, since they are compared with a mean that has moved.)
 #
 # The second reason is a matter of counting. The mean over a batch is an estimate of the mean over all patients. If
 # patients differ by a spread $\sigma$, the patient's part of the error is $\sigma$ with one patient and
@@ -264,11 +266,7 @@ def new_segmenter(momentum=0.9, schedule=True):
 
 # %%
 def fit(segmenter, batches):
-    losses = []
-    for images, labels, annotated in batches:
-        losses.append(float(segmenter.train_on_batch(images, (labels, annotated))))
-        segmenter.reset_metrics()
-    return np.array(losses)
+    return np.array([segmenter.step(*batch) for batch in batches])
 
 
 trapped, segmenter = new_segmenter(momentum=0.99)
@@ -276,8 +274,10 @@ losses_trapped = fit(segmenter, batches)
 assert losses_trapped[-10:].mean() < losses_trapped[:5].mean() - 0.08
 
 # %% [markdown]
-# The mean loss has fallen (single steps jump; we come back to that), so the training went well. Now we use the network, as one does after training, and compute the same
-# loss on *the very crops it was trained on*.
+# The mean loss has fallen (single steps jump, most visibly the last three, where the rate is almost zero: that is the
+# batches, and we come back to it), so the training went well. Now we use the network, as one does after training, and compute the same
+# loss on *the very crops it was trained on*. (`batch_sum` as in the profile `lesson`: the sums of equation (1) run over
+# the whole mini-batch, [chapter 5](05_dice.ipynb).)
 
 # %%
 def loss_in_use(network, batches):
@@ -344,7 +344,7 @@ assert np.abs(losses - losses_trapped).max() < 0.05
 # training step, which uses the statistics of its own batch. It decides only what is kept for use afterwards. So no
 # training curve, however closely one looks, can show this trap; only an evaluation as in use does.
 
-# %% alt="Left: two training curves that lie on each other and fall. Right: bars of the loss in use on the same crops; with momentum 0.99 it stays far above the line of the training loss, after recomputing and with momentum 0.9 it reaches the line."
+# %% alt="Left: two training curves that lie on each other and fall. Right: bars of the loss in use on the same crops; with momentum 0.99 it stays above the line of the training loss, after recomputing and with momentum 0.9 it reaches the line."
 import matplotlib.pyplot as plt
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", width_ratios=(3, 2))
@@ -364,7 +364,7 @@ plt.show()
 # dotted line.
 #
 # For a training of 50,000 steps whose learning rate falls at the end, 0.99 would do as well, since a hundred steps are
-# nothing there. But one starts with short ones.
+# nothing there. But one starts with short trainings.
 #
 # ## Learning rates
 #
@@ -413,12 +413,12 @@ for layer in norms_of(plain):
     layer.trainable = False
 without_norm = try_rates(compile_for_training(plain, lesson.replace(schedule=False)))
 
-# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly, and the two larger ones run into the same line, dotted, that belongs to background everywhere; the curve of the largest may end there early."
+# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly; the middle one runs into the dotted line of background everywhere; the largest may end after a few steps, before its mean gets there."
 import pandas
 
 
 def smooth(values):
-    return pandas.Series(values).rolling(10, min_periods=1).mean()
+    return pandas.Series(values).rolling(10, min_periods=1).mean().where(np.isfinite(values))
 
 
 def lazy_loss(labels):
@@ -434,7 +434,7 @@ for panel, (title, curves) in zip(panels, named.items(), strict=True):
     panel.plot(smooth(lazy), color="black", linestyle=":", label="background everywhere")
     panel.set(xlabel="step", title=title)
 panels[0].set(ylabel="Dice loss, mean of 10 steps")
-panels[0].legend(fontsize=8)
+panels[1].legend(fontsize=8, loc="lower right")
 plt.show()
 
 # %%
@@ -463,7 +463,9 @@ assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 # between −1 and 0, so it cannot shoot up as others do. The weights have jumped to a place where every organ has
 # probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a rate
 # of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is `nan`, and
-# the curve ends.
+# the curve ends. (The picture's means of ten steps still hold the first three, so where the curve ends early it has not
+# come down to the dotted line. The `assert` compares the single steps: from the fourth on they are those of background
+# everywhere.)
 #
 # So, when a Dice loss stands still from early on:
 #
@@ -474,8 +476,8 @@ assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 #
 # ## Reading curves
 #
-# The paper's Fig. 4 shows the Dice loss of training and testing over the iterations, and so do the `curves.png` and
-# `history.csv` that the library writes. What can one see in them?
+# The paper's Fig. 4 shows the Dice loss of training and testing over the iterations, and so do the
+# `history.csv` of a run folder and the `curves.png` that the command line draws from it. What can one see in them?
 #
 # ### Noise
 #
@@ -524,7 +526,8 @@ assert one_batch[-1] < new_patients[-1] - 0.07
 # %% [markdown]
 # On its one batch the network is soon far better than on other patients. Training on one batch is also a good *test of
 # the program*, before any long run: a network that cannot learn even three crops by heart has a mistake in its loss,
-# its labels or its rate.
+# its labels or its rate. (Sixty steps are too few for "by heart": for this test go on until the loss no longer falls, near
+# −1.)
 #
 # A less extreme case takes longer. The right panel below holds two runs of 600 steps of the profile `lesson`, without
 # augmentation: one on three patients, one on thirty. (They are stored here, because they take some minutes; `python
@@ -618,7 +621,7 @@ def count_in(kind):
 print("counting one by one ends at", count_in(np.float16), "in float16, at", count_in(ml_dtypes.bfloat16), "in bfloat16")
 
 # %% [markdown]
-# The sum is above the largest number, so it is infinite. And who counts one by one does not even get there: from 2048
+# The sum is above the largest number, so it is infinite. And whoever counts one by one does not even get there: from 2048
 # on, float16 knows only every second whole number, and 2048 + 1 is rounded back to 2048. bfloat16 does not overflow,
 # but stops at 256 already. So a sum over many voxels belongs in float32, whatever computed its terms.
 #
@@ -747,9 +750,9 @@ print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
 # `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed; on the
-# command line it is `organseg preflight --profile paper`, and takes a minute. It also measures how long the drawing of
-# the crops takes. A thread does that meanwhile, but where the GPU is faster than the thread, the GPU waits. Here it
-# gets three seconds.
+# command line it is `organseg preflight --profile paper`, and takes a minute, or three steps if these take longer. It also
+# measures how long the drawing of the crops takes. A thread does that meanwhile, but where the GPU is faster than the
+# thread, the GPU waits. Here it gets three seconds, or three steps where these take longer.
 
 # %%
 pace = organseg.measure_pace("lesson", seconds=3)
@@ -899,7 +902,8 @@ assert round(19_071_784 / run.network.count_params()) == 16
 # %% [markdown]
 # This network, of the same family as ours and with a sixteenth of the paper's parameters, gets a mean Dice above 0.7
 # on a phantom it was not trained on. What our few steps cannot do, 1600 can. To go on from its weights on cases of your
-# own: `organseg train DATA --out RUN --start-from pretrained`.
+# own: `organseg train DATA --out RUN --start-from pretrained --profile fast --spacing 4`, since it has the width of the
+# profile `fast` and learned on voxels of 4 mm.
 
 # %% [markdown]
 # ## Exercises

@@ -191,7 +191,7 @@ for panel in panels:
 plt.show()
 
 # %% [markdown]
-# All large spots begin at a border between two tiles (dotted). Let us look at one of them from near by, at the border
+# All large spots begin at a border between two tiles (dotted). Let us look at one of them close up, at the border
 # at slice 96, in the coronal slice where most has changed.
 
 # %% alt="The same part of a coronal slice twice, 24 slices high, with a short mark at slice 96 on both sides. In the whole scan the outlines of gallbladder, pancreas and stomach go on smoothly across slice 96. In tiles the top of the gallbladder is cut off straight at that slice; below it the lower end of the stomach and a part of the pancreas are missing."
@@ -237,11 +237,11 @@ error = np.max(errors, axis=0)
 assert error[:10].max() > 0.9 and error[16] > 0.01 and error[32] > 1e-4
 assert error[46:].max() < 1e-4
 
-# %% alt="The largest error of a probability against the distance to the cut, on a logarithmic axis. It is almost 1 over the ten slices next to the cut, then falls by orders of magnitude to about one in ten million, which it reaches two slices before the dashed line at 46, and stays flat beyond."
+# %% alt="The largest error of a probability against the distance to the cut, on a logarithmic axis. It is almost 1 over the ten slices next to the cut, then falls by orders of magnitude to about one in ten million two slices before the dashed line at 46, and lies at rounding, or at the lower end of the axis, beyond."
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for one in errors:
-    axes.semilogy(one, color="0.8", linewidth=1)
-axes.semilogy(error, color="#0072b2", marker=".", label="largest of the four cuts (grey)")
+    axes.semilogy(np.maximum(one, 1e-8), color="0.8", linewidth=1)
+axes.semilogy(np.maximum(error, 1e-8), color="#0072b2", marker=".", label="largest of the four cuts (grey)")
 axes.axvline(46, color="black", linestyle="--", label="46 slices")
 axes.set(xlabel="slices between the voxel and the cut", ylabel="largest error of a probability")
 axes.set_title("An error that comes in from the tile's end")
@@ -250,9 +250,9 @@ plt.show()
 
 # %% [markdown]
 # In the ten slices next to the cut a probability may be entirely wrong, by almost 1. Then the error falls, by orders of
-# magnitude, but after 16 and after 32 slices it is still there. From 46 slices on it is below $10^{-4}$, in the picture
-# below $10^{-6}$, and does not fall any more: what is left is rounding, because numbers are added in another order when
-# the tile has another size.
+# magnitude, but after 16 and after 32 slices it is still there. From 46 slices on it is below $10^{-4}$: nothing is
+# left but rounding, where numbers are added in another order because the tile has another size. (On some machines not even
+# that is left; the picture draws zero at $10^{-8}$.)
 #
 # ## How far a network sees
 #
@@ -462,7 +462,7 @@ assert all(np.abs(d).max() > 0.1 for d in off.values())
 # axis), and the error along z through the voxel where the cut jumps most. The legend says how many labels each way
 # changes.
 
-# %% alt="Left: largest error of a probability in each slice, on a logarithmic axis. Mean lies highest, cut and Gaussian are below it and close together, and margin 48 is a line of rounding far below all. Right: the error along z through one voxel. Margin 48 stays at zero. Cut is at zero up to slice 111 and jumps to its largest error at 112. The Gaussian takes several smaller steps around that place, and the mean is off over about ten slices."
+# %% alt="Left: largest error of a probability in each slice, on a logarithmic axis. Mean lies highest, cut and Gaussian are below it and close together, and margin 48 is a flat line at the lower end of the axis. Right: the error along z through one voxel. Margin 48 stays at zero. Cut is at zero up to slice 111 and jumps to its largest error at 112. The Gaussian takes several smaller steps around that place, and the mean is off over about ten slices."
 jump = np.abs(np.diff(off["cut"], axis=2))[:, :, 111]
 x, y, organ = np.unravel_index(jump.argmax(), jump.shape)
 curves = {"mean": "0.6", "cut": "#d55e00", "Gaussian": "#0072b2", "margin 48": "#009e73"}
@@ -712,8 +712,8 @@ same = np.mean(in_half.argmax(axis=-1) == in_full.argmax(axis=-1))
 assert 0.01 < np.abs(in_half - in_full).max() < 0.6 and same > 0.999
 
 # %% [markdown]
-# It saves a third rather than a half, since half precision makes more copies. A probability may change by more than
-# 0.01, which is far more than between tiles with the full margin and the whole scan, and still more than 99.9 % of the
+# It saves a third rather than a half, since half precision makes more copies. A probability may change by some
+# tenths (the largest change stands in the title below), which is far more than between tiles with the full margin and the whole scan, and still more than 99.9 % of the
 # voxels keep their label. Which do not? For each voxel we take the gap in float32 between the two most probable
 # classes.
 

@@ -54,7 +54,7 @@ if importlib.util.find_spec("organseg") is None:
 # so it "can result in disconnected or isolated regions"; constraints from anatomy could be added in the future.
 #
 # This chapter goes on from there, with the network that comes with the library. Six patients are there to make
-# decisions: *validation* patients, as in [chapter 8](08_training.ipynb). Four others are there to see whether the
+# decisions: *validation* patients, as in [chapter 3](03_cnn.ipynb). Four others are there to see whether the
 # decisions were good. The network was trained on none of them. All ten are phantoms, as in most of this course: the
 # *ideas* carry over to real scans, the sizes of the effects need not.
 
@@ -150,7 +150,7 @@ assert np.all(dice_change > -0.001) and np.all(dice_change < 0.02) and distance_
 names = np.array(organseg.ORGAN_NAMES)
 print("Hausdorff distance rises:", names[distance_change > 1])
 
-# %% alt="Two rows of bars, one bar for each organ, from six validation patients. Above, the mean change of Dice: hardly more than zero for most organs, at most a hundredth. Below, the mean change of the Hausdorff distance: the stomach falls by more than forty millimetres, liver, artery and vein by ten to twenty, and the pancreas rises by several millimetres."
+# %% alt="Two rows of bars, one bar for each organ, from six validation patients. Above, the mean change of Dice: hardly more than zero for most organs, at most a hundredth. Below, the mean change of the Hausdorff distance: the stomach falls by more than forty millimetres, liver, artery and vein by ten to a little over twenty, and the pancreas rises by several millimetres."
 import matplotlib.pyplot as plt
 
 figure, panels = plt.subplots(2, 1, figsize=(7, 4.4), sharex=True, layout="constrained")
@@ -203,7 +203,7 @@ plt.show()
 # - The *Hausdorff distance* grows about fourfold, as the title of the picture says. The red piece was all that was found of
 #   the far end, the tail of the pancreas. Now nothing says that there is one.
 #
-# Both are right. Who measures a volume may drop the piece; who wants to know how far the organ reaches may not. A rule that
+# Both are right. Whoever measures a volume may drop the piece; whoever wants to know how far the organ reaches may not. A rule that
 # looks only at sizes cannot know what the answer is for.
 #
 # In other cases the rule hurts without a doubt, though the network makes no error at all. Suppose the scan of another
@@ -237,11 +237,12 @@ for title, labels in {"4 mm": [case.label for case in validation + test], "8 mm"
         print(f"{title}, connectivity {connectivity} ", *(f"{share:>9.0%}" for share in worst))
 
 # %% [markdown]
-# On 8 mm with connectivity 1, some patient loses half of a true vein. This is a test that needs no network: *a rule that
+# On 8 mm with connectivity 1, some patient loses half of a true vein. With connectivity 3 it is still a fifth (19 %): so on
+# this grid the rule is wrong for the vein either way. This is a test that needs no network: *a rule that
 # takes more than a crumb of the truth is wrong for this organ on this grid.* (The stomach's 1 % on 4 mm is such a crumb: a few
 # voxels of its thin end that the grid has cut off.)
 #
-# And what the rule never sees: a false piece that is the *largest*, as with the invented gallbladder of
+# Two things the rule never sees: a false piece that is the *largest*, as with the invented gallbladder of
 # [chapter 10](10_evaluation.ipynb), and a false region that is joined to the right one.
 #
 # ### Decide on validation patients, check on others
@@ -361,10 +362,10 @@ assert loss_of(through) == loss_of(end)
 #
 # Augmentation makes new training crops by transforming old ones. *Test-time augmentation* does it at prediction: transform
 # the scan, predict, transform the probabilities back, and average over several transformations. Errors that change
-# from view to view are averaged out; so the hope.
+# from view to view are averaged out; that is the hope.
 #
 # The most popular view costs nothing: the mirror image, left and right exchanged. By hand, for a test patient. (What we try
-# out on this and two more of the four uses them up: a decision that follows from it needs others.)
+# out on this patient and one more of the four uses them up: a decision that follows from it needs others.)
 
 # %%
 def mean_dice(case, labels):
@@ -380,7 +381,7 @@ dice_of_view = {name: mean_dice(case, p.argmax(axis=-1)) for name, p in views.it
 assert dice_of_view["as it is"] > 0.9 and dice_of_view["mirrored"] < 0.3
 assert dice_of_view["average of both"] < dice_of_view["as it is"] - 0.05
 
-# %% alt="The same axial slice three times, with the organs that were found in colour and the mean Dice above. As it is: liver, aorta, stomach and spleen at their places. Mirrored: hardly any colour is left, but the back of the liver has the colour of the spleen. Average of both: liver and stomach have holes, and voxels are missing."
+# %% alt="The same axial slice three times, with the organs that were found in colour and the mean Dice above. As it is: liver, aorta, stomach and spleen at their places. Mirrored: only the aorta keeps its colour, and the back of the liver has that of the spleen. Average of both: liver and stomach have holes, and voxels are missing."
 from dataclasses import replace
 
 z = int(np.isin(case.label, (3, 4, 5)).sum(axis=(0, 1)).argmax())
@@ -463,7 +464,7 @@ wrong = plain.argmax(axis=-1) != case.label
 assert wrong.mean() < 0.01 and wrong[disagree == 3].mean() > 0.3
 assert 0.3 < np.mean(disagree[wrong] == 0) < 0.7  # of all mistakes, those that no view disputes
 
-# %% alt="Two maps of one axial slice. Left: the voxels where the prediction is wrong, single dots along the borders of the organs and one larger patch at the lower left. Right: the number of views that disagree, from none to three, bright at many of the same dots and nearly dark at the patch."
+# %% alt="Two maps of one axial slice. Left: the voxels where the prediction is wrong, single dots along the borders of the organs and one larger patch at the left. Right: the number of views that disagree, from none to three, bright at many of the same dots and nearly dark at the patch."
 z = int(wrong.sum(axis=(0, 1)).argmax())
 figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
 panels[0].imshow(wrong[::-1, ::-1, z].T, cmap="gray_r")
@@ -476,7 +477,7 @@ plt.show()
 # %% [markdown]
 # Of all voxels less than 1 % are wrong, most being air; of those about which three views disagree, more than 30 %. Such a map
 # can tell a human where to look. But it finds only a part of the mistakes: between 30 % and 70 % of the wrong voxels are
-# disputed by no view, like the large patch at the lower left. What all views share, their disagreement cannot show.
+# disputed by no view, like the large patch at the left. What all views share, their disagreement cannot show.
 #
 # ## From coarse to fine
 #
@@ -559,7 +560,7 @@ plt.show()
 # start at a multiple of 8; see [chapter 9](09_inference.ipynb).) Both passes together compute a little more than half
 # of the scan's voxels. Without a margin, more than 50 voxels of true organs lie outside. *What the box cuts off can never be found again.*
 #
-# How bad this gets shows a first pass that is too coarse. On 8 mm the network hardly recognises anything (dashed).
+# A first pass that is too coarse shows how bad this gets. On 8 mm the network hardly recognises anything (dashed).
 
 # %%
 bad = second_pass(bad_box)
@@ -807,7 +808,7 @@ check("12.2", box_around)
 # how many are right, and where to look again at the first that is not.
 
 # %% tags=["exercise"]
-answer = ...  # {"A": "leak", "B": "learning rate", …} and so on, in your order
+answer = ...  # a dict: {"A": "leak", "B": "learning rate", …}, one cause for each letter
 
 check("12.3", answer)
 
