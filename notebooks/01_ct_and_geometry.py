@@ -330,17 +330,18 @@ for organ in organseg.ORGANS:
     mask = case.label == organ.id
     low, middle, high = np.percentile(case.image[mask], (5, 50, 95))
     at_border = (mask & ~ndimage.binary_erosion(mask))[mask & (case.image <= low)].mean()
-    print(f"{organ.name:12}{middle:6.0f} HU, mostly {low:4.0f} to {high:4.0f}; of the darkest {at_border:.0%} at the border")
+    print(f"{organ.name:12}{middle:6.0f} HU, mostly {low:4.0f} to {high:4.0f}, darkest: {at_border:4.0%} at the border")
 
 # %% [markdown]
 # Artery and vein are bright because a *contrast agent* with iodine was injected before the scan; in the *portal venous
 # phase*, about a minute later, it has reached the veins of the gut and the liver. The paper's scans {cite}`roth2018`
 # were taken in this phase, and the phantoms imitate it.
 #
-# Look at the ranges: those of liver, spleen and pancreas overlap widely. (Their low ends are border voxels, as the
-# last column shows; these hold some organ and some of the fat around it, which is called the *partial volume effect*. A
-# thin organ has so many of them that even its middle value, 54 HU for the pancreas, lies below that of its tissue.) **The number alone does not
-# tell which organ a voxel belongs to.** Place, shape and surroundings do, and these are what a network has to learn.
+# Look at the ranges: those of liver, spleen and pancreas overlap widely. (Their low ends are border voxels, as the last
+# column shows; these hold some organ and some of the fat around it, which is called the *partial volume effect*. A thin
+# organ has so many of them that even its middle value, 54 HU for the pancreas, lies below that of its tissue.) **The
+# number alone does not tell which organ a voxel belongs to.** Place, shape and surroundings do, and these are what a
+# network has to learn.
 #
 # ### Windows
 #
@@ -566,10 +567,10 @@ figure.legend(handles=patches, loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Read linearly, the liver wears a rim of "vein" and "artery". So ids are never interpolated. We read labels with *nearest
-# neighbour*: each coarse voxel takes the label of the fine voxel nearest to its centre, whole. No id can appear that was
-# not there. (Another sound way is to interpolate the mask of each class apart, and to take the largest. nnU-Net
-# {cite}`isensee2021` does so.)
+# Read linearly, the liver wears a rim of "vein" and "artery". So ids are never interpolated. We read labels with
+# *nearest neighbour*: each coarse voxel takes the label of the fine voxel nearest to its centre, whole. No id can
+# appear that was not there. (Another sound way is to interpolate the mask of each class apart, and to take the largest.
+# nnU-Net {cite}`isensee2021` does so.)
 #
 # By four, the centre at 1.5 is just as near to voxel 1 as to voxel 2. Rounding all of these ties up would shift each
 # organ by half a fine voxel. `organseg.to_working` rounds up and down in turns, like the colours of a chessboard. The

@@ -225,8 +225,9 @@ plt.show()
 
 # %% [markdown]
 # Where the tissue is uniform the result is near zero, and white. Borders come out, red where the intensity grows with
-# $x$ and blue where it falls. The steepest, about 157 HU per mm, leads from −40 to −1001 HU, from skin to air. The two arcs below
-# are the table that the patient lies on. Borders that run along $x$ do not show: the kernel does not look that way.
+# $x$ and blue where it falls. The steepest, about 157 HU per mm, leads from −40 to −1001 HU, from skin to air. The two
+# arcs below are the table that the patient lies on. Borders that run along $x$ do not show: the kernel does not look
+# that way.
 #
 # ## Blur
 #
@@ -262,7 +263,8 @@ np.testing.assert_allclose(convolve(ct_slice, sobel), ndimage.sobel(ct_slice, ax
 # ## Choose the weights yourself
 #
 # Three weights along $x$: for the pixel before, the pixel itself, and the pixel after. With a live kernel, move the
-# sliders and find the slope (−½, 0, ½; the page shows this one), a blur (⅓, ⅓, ⅓), a sharper image (−1, 3, −1), and the negative of the slice.
+# sliders and find the slope (−½, 0, ½; the page shows this one), a blur (⅓, ⅓, ⅓), a sharper image (−1, 3, −1), and the
+# negative of the slice.
 
 # %% alt="Two pictures side by side: the CT slice, and the slice filtered with the weights −0.5, 0 and 0.5 along x, in which one side of each organ is bright and the other dark."
 from matplotlib.figure import Figure

@@ -356,8 +356,9 @@ assert momenta == {0.9}
 # ## Training
 #
 # The weights begin as small random numbers. A step takes a *mini-batch* of 32 slices, computes the loss, and moves
-# every weight a little in the direction that lowers it; *Adam* is a rule for how far, and its *learning rate*, here 0.001,
-# sets the scale ([chapter 8](08_training.ipynb) writes it out). When every slice has been used once, an *epoch* is over.
+# every weight a little in the direction that lowers it; *Adam* is a rule for how far, and its *learning rate*, here
+# 0.001, sets the scale ([chapter 8](08_training.ipynb) writes it out). When every slice has been used once, an *epoch*
+# is over.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -380,7 +381,8 @@ _ = left.legend()
 # Both losses fall far below that of a guess. In the first epochs validation lags: it uses the moving averages, which
 # are still on their way. At the end a gap remains; we come back to it under over-fitting. Now the test patients. From
 # here on the network is not changed any more. (A training ends a little differently on another machine, so the numbers
-# that come from it, here and below, may differ from yours in the last digits. What the `assert` lines say holds on all.)
+# that come from it, here and below, may differ from yours in the last digits. What the `assert` lines say holds on
+# all.)
 
 # %% tags=["nbval-ignore-output"]
 test_loss, test_accuracy = network.evaluate(*test, verbose=0)
@@ -470,8 +472,9 @@ def distance_to_border(case):
 
 distance = np.concatenate([distance_to_border(case) for case in test_cases])
 wrong = guesses != test[1]
-print(f"within 25 mm of a border: {np.mean(distance < 25):.0%} of all slices, {np.mean(distance[wrong] < 25):.0%} of the wrong")
-assert np.mean(distance[wrong] < 25) > 0.5
+near = distance < 25
+print(f"within 25 mm of a border: {near.mean():.0%} of all slices, {near[wrong].mean():.0%} of the wrong ones")
+assert near[wrong].mean() > 0.5
 assert np.mean(np.abs(guesses - test[1])[wrong] == 1) > 0.75
 
 # %% alt="Two histograms of the distance to the nearest border, of all slices and of those that are wrong. Most of the wrong ones are within 25 mm of a border."

@@ -642,8 +642,8 @@ for name, share in zip(("background", *organseg.ORGAN_NAMES), shares, strict=Tru
 
 # %% [markdown]
 # Nearly nine pixels in ten are background, and the gallbladder has less than one in a thousand. The mean over all
-# pixels hardly notices an organ so small: a network that misses all of it is right nearly everywhere. What should the training
-# reward instead? That is [chapter 5](05_dice.ipynb).
+# pixels hardly notices an organ so small: a network that misses all of it is right nearly everywhere. What should the
+# training reward instead? That is [chapter 5](05_dice.ipynb).
 #
 # **What the network sees.** It looks at one slice at a time. A round bright spot may be a vessel that runs through
 # many slices, or the top of something that only begins here; a person would scroll up and down and know. A network

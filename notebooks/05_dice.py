@@ -338,9 +338,9 @@ for name, gradient in gradients.items():
 
 # %% [markdown]
 # With cross-entropy every pixel has the same say, and the few of the gallbladder are outvoted by all the others. With
-# Dice pull and push are nearly in balance: in the right map the blue is weak, but it is at all the pixels around. At such a start the pull of an organ is never the weaker side, however small the organ. To see this, let $V$
-# of the $N$ pixels be organ and give every pixel the probability $q$. Then $I = qV$ and $S = qN + V$, and by the
-# formula above
+# Dice pull and push are nearly in balance: in the right map the blue is weak, but it is at all the pixels around. At
+# such a start the pull of an organ is never the weaker side, however small the organ. To see this, let $V$ of the $N$
+# pixels be organ and give every pixel the probability $q$. Then $I = qV$ and $S = qN + V$, and by the formula above
 #
 # $$\frac{\text{pull}}{\text{push}} = \frac{V\,(S - I)}{(N - V)\,I} = \frac{q(N - V) + V}{q(N - V)} > 1,$$
 #
@@ -591,12 +591,13 @@ def draw_threshold(threshold):
 organseg.explore(draw_threshold, threshold=(0.02, 0.6, 0.1))
 
 # %% [markdown]
-# With a live kernel, move the slider; the page shows one threshold. At 0.5 little or nothing is left of the artery, while far below there is a mask that overlaps with
-# it. So cross-entropy had learned where the artery may be, but gave it a small chance, and a small chance does not
-# make a mask. The accuracy sees no reason to complain: it hardly moves, except where the threshold is so low that
-# false artery appears in many places. That Dice is gained far below 0.5 is what the second form of the gradient said.
-# The best threshold here can be lower still than half of the Dice reached: after so short a training the probabilities
-# are not yet true chances. (We looked for it on the test slices, to understand; as a method that would be cheating.)
+# With a live kernel, move the slider; the page shows one threshold. At 0.5 little or nothing is left of the artery,
+# while far below there is a mask that overlaps with it. So cross-entropy had learned where the artery may be, but gave
+# it a small chance, and a small chance does not make a mask. The accuracy sees no reason to complain: it hardly moves,
+# except where the threshold is so low that false artery appears in many places. That Dice is gained far below 0.5 is
+# what the second form of the gradient said. The best threshold here can be lower still than half of the Dice reached:
+# after so short a training the probabilities are not yet true chances. (We looked for it on the test slices, to
+# understand; as a method that would be cheating.)
 
 # %% [markdown]
 # ## Weights
@@ -833,5 +834,5 @@ print([f"{dice:.2f}" for dice in dice_of_both(core=20, rim=80, chance=0.4)])
 # ## References
 #
 # The paper {cite}`roth2018`, Section II.C; the soft Dice loss of V-Net {cite}`milletari2016`; weights by volume
-# {cite}`shen2017`; generalised Dice {cite}`sudre2017`; the marginal loss {cite}`shi2021`; Dice's measure {cite}`dice1945`, made to say how often two
-# species live in the same places.
+# {cite}`shen2017`; generalised Dice {cite}`sudre2017`; the marginal loss {cite}`shi2021`; Dice's measure
+# {cite}`dice1945`, made to say how often two species live in the same places.

@@ -87,8 +87,8 @@ one_slice = sum(convolve(volume[:, :, :, 2 + d], kernel[:, :, d]) for d in range
 np.testing.assert_allclose(found[:, :, :, 2], one_slice, atol=1e-5)
 
 # %% [markdown]
-# So a 3-D network can do what a 2-D one cannot: compare a slice with its neighbours. Here is a slice near the top of the
-# liver, and what the kernel −½, 0, ½ along $z$ makes of it, the change from slice to slice.
+# So a 3-D network can do what a 2-D one cannot: compare a slice with its neighbours. Here is a slice near the top of
+# the liver, and what the kernel −½, 0, ½ along $z$ makes of it, the change from slice to slice.
 
 # %% alt="Three pictures. An axial slice near the top of the liver: liver and aorta are both bright round spots. The change along z: a blue ring for the liver, next to nothing for the aorta. A view from the front with a line at the slice: the liver ends just above it, the aorta goes on."
 import matplotlib.pyplot as plt
@@ -111,8 +111,8 @@ plt.show()
 
 # %% [markdown]
 # In the slice alone, liver and aorta are two bright round spots. The kernel tells them apart: the liver ends above, so
-# its brightness falls by 0.12 per slice, and the aorta goes on. The price is 27 weights in place of 9 for every pair of channels. For the FCN of chapter 4 with
-# all its filters:
+# its brightness falls by 0.12 per slice, and the aorta goes on. The price is 27 weights in place of 9 for every pair of
+# channels. For the FCN of chapter 4 with all its filters:
 
 # %%
 def parameters(part):

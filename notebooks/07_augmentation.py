@@ -94,9 +94,10 @@ for panel, (name, one) in zip(panels, slices.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# On the right, the label calls fat, bowel and liver by wrong names. Artery and gallbladder have next to nothing in common
-# with their labels any more, and the vein hardly more. A network trained on it would learn these names. So whatever is done to the image is done to the label
-# too, with the same numbers. The surest way: compute *where to read* once, and read both there.
+# On the right, the label calls fat, bowel and liver by wrong names. Artery and gallbladder have next to nothing in
+# common with their labels any more, and the vein hardly more. A network trained on it would learn these names. So
+# whatever is done to the image is done to the label too, with the same numbers. The surest way: compute *where to read*
+# once, and read both there.
 
 # %% [markdown]
 # ## Pull, not push
@@ -433,7 +434,8 @@ print(f"20° at 32 voxels from the centre: {32 * np.deg2rad(20):.0f} voxels alon
 # ## When does a field fold?
 #
 # With larger displacements something breaks. A voxel may be read from *beyond* its neighbour: the order is reversed,
-# and a piece of tissue appears three times, the middle one mirrored. The field has *folded*, and no real patient looks like that.
+# and a piece of tissue appears three times, the middle one mirrored. The field has *folded*, and no real patient looks
+# like that.
 #
 # We look at the bending alone, without the rotation. The test is the *Jacobian determinant*. Near a voxel,
 # $p(x) = x + d(x)$ acts like the matrix $I + \partial d/\partial x$, and the determinant of that matrix says how many
@@ -580,9 +582,9 @@ np.testing.assert_allclose(once.std(), np.sqrt((2 / 3) ** 3), rtol=0.02)
 assert thrice.std() < 0.5 * once.std()
 
 # %% [markdown]
-# Even one resampling costs fine detail; three cost far more. (Not 0.54³: after the first reading neighbours have noise in
-# common, so the next means take less of it away.) In a CT it is not only noise that goes, but small vessels
-# too, and a network trained on smoothed crops would meet sharp scans later.
+# Even one resampling costs fine detail; three cost far more. (Not 0.54³: after the first reading neighbours have noise
+# in common, so the next means take less of it away.) In a CT it is not only noise that goes, but small vessels too, and
+# a network trained on smoothed crops would meet sharp scans later.
 
 # %% alt="The same slice of a crop three times. Not warped: grainy. Warped in one step: turned and a little smoother. Warped in three steps: clearly blurred, small structures gone."
 scan = np.maximum(case.image, -1000)
@@ -601,8 +603,8 @@ for name, one in (("not warped", plain), ("one step", once), ("three steps", thr
 assert np.abs(np.diff(thrice, axis=0)).mean() < 0.85 * np.abs(np.diff(once, axis=0)).mean()
 
 # %% [markdown]
-# So all displacements are added up first, and the scan is read once. (The first panel shows other anatomy than the other
-# two, since the warp has turned and moved the crop.)
+# So all displacements are added up first, and the scan is read once. (The first panel shows other anatomy than the
+# other two, since the warp has turned and moved the crop.)
 #
 # ## Labels at the nearest voxel
 #
@@ -648,8 +650,8 @@ print(f"voxels warped: {whole_image.size:,} or {crop.size:,}, {whole_image.size 
 
 # %% [markdown]
 # (Both turn about the same point here, because the crop is cut from the middle, and nothing is bent.) Time follows the
-# voxels. We take the best of three trials each, because a busy machine can only make a trial slower. (What is measured or
-# trained may differ on your machine, here and below; the `assert` lines hold on all.)
+# voxels. We take the best of three trials each, because a busy machine can only make a trial slower. (What is measured
+# or trained may differ on your machine, here and below; the `assert` lines hold on all.)
 
 # %% tags=["nbval-ignore-output"]
 import time
