@@ -65,7 +65,7 @@ for name in ("paper", "gpu", "lesson"):
 # %% [markdown]
 # The width is the number of filters of the first convolution. In this chapter we go smaller still: a U-Net of three
 # levels, crops of 24×24×24 voxels, and phantoms with voxels of about 6 mm. Twelve patients are for training and three
-# are held out. What goes wrong in a training goes wrong in small ones too, and there one can watch it.
+# are held out.
 #
 # `to_scan` makes of a patient what the network is given: the image through the window of [chapter
 # 1](01_ct_and_geometry.ipynb), the labels, and which organs they were drawn for. `CropSampler` draws mini-batches from
@@ -285,7 +285,7 @@ assert losses_trapped[-10:].mean() < losses_trapped[:5].mean() - 0.08
 
 # %% [markdown]
 # The mean loss has fallen (single steps jump, most visibly the last three, where the rate is almost zero: that is the
-# batches, and we come back to it), so the training went well. Now we use the network, as one does after training, and
+# batches, as we shall see). Now we use the network, as one does after training, and
 # compute the same loss on *the very crops it was trained on*. (`batch_sum` as in the profile `lesson`: the sums of
 # equation (1) run over the whole mini-batch, [chapter 5](05_dice.ipynb).)
 
@@ -482,9 +482,8 @@ assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 # between −1 and 0, so it cannot shoot up as others do. The weights have jumped to a place where every organ has
 # probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a
 # rate of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is
-# `nan`, and the curve ends. (The picture's means of ten steps still hold the first three, so where the curve ends early
-# it has not come down to the dotted line. The `assert` compares the single steps: from the fourth on they are those of
-# background everywhere.)
+# `nan`, and the curve ends. (The picture's means of ten steps still hold the first three, so a curve that ends early has
+# not come down to the dotted line. The single steps printed above have.)
 #
 # So, when a Dice loss stands still from early on:
 #
@@ -769,10 +768,10 @@ print(f"the paper: {7 * 24 * 3600 / 50_000:.1f} seconds per step in one week, al
 print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
-# `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed; on the
-# command line it is `organseg preflight --profile paper`, and takes a minute, or three steps if these take longer. It
-# also measures how long the drawing of the crops takes. A thread does that meanwhile, but where the GPU is faster than
-# the thread, the GPU waits. Here it gets three seconds, or three steps where these take longer.
+# `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed, and for
+# three steps at least. Here it gets three seconds; on the command line, `organseg preflight --profile paper` takes a
+# minute. It also measures how long the drawing of the crops takes. A thread does that meanwhile, but where the GPU is
+# faster than the thread, the GPU waits.
 
 # %%
 pace = organseg.measure_pace("lesson", seconds=3)
@@ -1023,8 +1022,7 @@ check("8.4", largest_scale)
 # - Momentum changes nothing in training and everything in use. If the loss falls and the network fails on its own
 #   training crops, the moving averages lag: compute them anew, or shorten their memory.
 # - One step is noise; compare means. Over-fitting is a held-out curve that stands or turns while the training loss goes
-#   on falling; held-out losses that never follow may be the averages. A loss that stands from the start is a plateau,
-#   and one that a network reaches by being lazy.
+#   on falling. A loss that stands from the start is a plateau, and one that a network reaches by being lazy.
 # - Sums belong in float32. float16 needs loss scaling, bfloat16 does not.
 # - Measure before you train. A checkpoint holds the weights *and* the optimiser.
 #

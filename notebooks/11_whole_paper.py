@@ -72,14 +72,11 @@ profile = organseg.PROFILES[organseg.choose_profile()]  # or organseg.PROFILES["
 # - **`profile`** is `gpu` where Keras finds a GPU, and `fast` elsewhere. For the paper's 50,000 iterations choose
 #   `paper`.
 #
-# **On Colab, one after the other** (nobody has timed it there yet): take a runtime with a GPU; run the first cell,
-# which installs the library; bring the project's folder and prepare the data with the lines of [the page on
-# data](../book/data.md), which also says how long the download takes; mount your Drive; set `data` and `run_folder`;
-# run all. By the arithmetic below, the training of `gpu` takes 0.3 hours on a T4. It writes a checkpoint every 500
-# steps, that of `paper` every 1000. When the runtime goes, the library, the mount and all of `/content` go with it; the
-# run folder on your Drive stays. Do the same steps again, and the training goes on from its last checkpoint. Without a
-# GPU that time, `fast` would be chosen, whose network is another, and the run would be refused ("choose another
-# folder"): wait for a GPU. Which Dice to expect on patients, we do not know.
+# **On Colab** (nobody has timed it there yet): take a runtime with a GPU; run the first cell, which installs the library;
+# bring the project's folder and the data with the lines of [the page on data](../book/data.md), which also says how long
+# that takes; mount your Drive; set `data` and `run_folder`. By the arithmetic below, `gpu` then trains for 0.3 hours on a
+# T4. When the runtime goes, the library, the mount and `/content` go with it, and only your Drive stays. Which Dice to
+# expect on patients, we do not know.
 #
 # Without any change and without a GPU, as in these pages, you get phantoms and the profile `fast`. Even that takes longer
 # than one likes to wait, so on phantoms we cut it short: fewer steps, and voxels of 8 mm, so that smaller crops show as
@@ -367,9 +364,10 @@ assert round(gpu_memory, 1) == 4.5
 # early stopping, no choice of a best checkpoint; what counts is the network of the last step. The moment you choose
 # anything by these curves, you need a third group of patients for the table.
 #
-# Was the runtime lost? Run the notebook again with the same `run_folder`. `resume` goes on from the last checkpoint, with
-# the crops that the unbroken run would have drawn; a run that has ended is only read. A folder that holds a run on other
-# patients is refused.
+# Was the runtime lost? Run the notebook again with the same `run_folder`. `resume` goes on from the last checkpoint (`gpu`
+# writes one every 500 steps, `paper` every 1000), with the crops that the unbroken run would have drawn; a run that has
+# ended is only read. A folder that holds a run on other patients is refused, and so is the smaller network of `fast`, if
+# you get no GPU the second time ("choose another folder"): wait for one.
 
 # %%
 run_folder = Path(run_folder or tempfile.mkdtemp())
@@ -571,10 +569,9 @@ for name, scores in {"training": scores_training, "test": scores_test}.items():
 # covers other regions of the body, such as TotalSegmentator, this matters for every row. (Four of our patients count
 # twice in Table 1, by their second scan; the paper's `n` are patients.)
 #
-# With ten test patients or more, the next picture has an interval, for how much other patients would have changed the
-# total: as in [chapter 10](10_evaluation.ipynb), patients are drawn with replacement, and the total is computed anew.
-# With a handful such an interval says little, since it cannot leave the range of the few scores there are. So below ten
-# only the patients are drawn, and the question stays open, as it does here.
+# With ten test patients or more, the next picture has an interval for the total: patients are drawn with replacement, as
+# in [chapter 10](10_evaluation.ipynb). With a handful it would say little, since it cannot leave the range of the few
+# scores. So here only the patients are drawn, and how much others would have changed the total stays open.
 
 # %% alt="Three small dots for the mean Dice of our test patients, close together at about a third of the scale, and below them a black diamond for the row Total Avg. A grey diamond for the paper stands far to the right, at 89.3, in a row that says: other patients, not comparable." slide="The test patients one by one, and the total. With three of them nobody can say how sure it is."
 by_scan = scores_test.pivot(index="case", columns="organ", values="dice").dropna(how="all")
