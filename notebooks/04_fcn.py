@@ -268,8 +268,8 @@ print(stamped.astype(int))
 
 # %% [markdown]
 # The corner of the first stamp lies at the corner, the next ones two pixels further on. The digits show which stamps
-# have been there: 13 is 3 × 1 from the first stamp plus 1 × 10 from its neighbour, and in the middle, at 1379, all four meet.
-# The size follows too: from the first to the last of n stamps there are n − 1 strides, and then one whole kernel:
+# have been there: 13 is 3 × 1 from the first stamp plus 1 × 10 from its neighbour, and in the middle, at 1379, all four
+# meet. The size follows too: from the first to the last of n stamps there are n − 1 strides, and then one whole kernel:
 #
 # $$(n - 1) \cdot \text{stride} + \text{kernel} = (2 - 1) \cdot 2 + 3 = 5$$
 #

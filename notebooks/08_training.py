@@ -482,8 +482,8 @@ assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 # between −1 and 0, so it cannot shoot up as others do. The weights have jumped to a place where every organ has
 # probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a
 # rate of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is
-# `nan`, and the curve ends. (The picture's means of ten steps still hold the first three, so a curve that ends early has
-# not come down to the dotted line. The single steps printed above have.)
+# `nan`, and the curve ends. (The picture's means of ten steps still hold the first three, so a curve that ends early
+# has not come down to the dotted line. The single steps printed above have.)
 #
 # So, when a Dice loss stands still from early on:
 #

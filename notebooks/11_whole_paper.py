@@ -49,8 +49,9 @@ if importlib.util.find_spec("organseg") is None:
 # %% [markdown]
 # ## Three knobs
 #
-# **What you see in these pages are phantoms.** The same cells take patients: a test runs them on a few real scans, with a
-# training of a few steps. Nobody has yet run them on a whole public data set, so there are no scores of patients here.
+# **What you see in these pages are phantoms.** The same cells take patients: a test runs them on a few real scans, with
+# a training of a few steps. Nobody has yet run them on a whole public data set, so we cannot say which Dice to expect
+# there.
 #
 # The cells run on a laptop or on a GPU. What differs is set here, and nowhere else.
 
@@ -66,17 +67,15 @@ profile = organseg.PROFILES[organseg.choose_profile()]  # or organseg.PROFILES["
 # %% [markdown]
 # - **`data`** is a folder that `data_scripts/prepare.py` has made. `totalsegmentator-small` has all seven organs and
 #   can be fetched without asking anybody; `btcv` is nearer to the paper's patients and needs a registration.
-#   [The page on data](../book/data.md) has the commands for Colab too.
 # - **`run_folder`** holds the network, its checkpoints and its curves. On Colab put it on your Drive, or it goes when
 #   the runtime goes: `from google.colab import drive` and `drive.mount("/content/drive")`, before the cell above.
 # - **`profile`** is `gpu` where Keras finds a GPU, and `fast` elsewhere. For the paper's 50,000 iterations choose
 #   `paper`.
 #
-# **On Colab** (nobody has timed it there yet): take a runtime with a GPU; run the first cell, which installs the library;
-# bring the project's folder and the data with the lines of [the page on data](../book/data.md), which also says how long
-# that takes; mount your Drive; set `data` and `run_folder`. By the arithmetic below, `gpu` then trains for 0.3 hours on a
-# T4. When the runtime goes, the library, the mount and `/content` go with it, and only your Drive stays. Which Dice to
-# expect on patients, we do not know.
+# **On Colab** (nobody has timed it there yet): take a runtime with a GPU; run the first cell, which installs the
+# library; bring the project's folder and the data with the lines of [the page on data](../book/data.md), which also
+# says how long that takes. By the arithmetic below, `gpu` then trains for 0.3 hours on a T4. When the runtime goes, the
+# library, the mount and `/content` go with it.
 #
 # Without any change and without a GPU, as in these pages, you get phantoms and the profile `fast`. Even that takes longer
 # than one likes to wait, so on phantoms we cut it short: fewer steps, and voxels of 8 mm, so that smaller crops show as
@@ -205,10 +204,9 @@ assert len(training) + len(testing) == len(files)
 #
 # ## The working grid
 #
-# The paper {cite}`roth2018` down-samples by a factor of 4, to slices of 128×128 pixels of about 3 mm. `choose_grid` does
-# the same where every scan has voxels like the paper's; otherwise it takes 3 mm for all, because a factor would bring
-# scans of different voxels to different sizes. Only the training scans have a say. (Our short run
-# works on 8 mm, which is about the voxel size of these phantoms: for once, hardly anything is down-sampled.)
+# The paper {cite}`roth2018` down-samples by a factor of 4, to slices of 128×128 pixels of about 3 mm. `choose_grid`
+# does the same where every scan has voxels like the paper's; otherwise it takes 3 mm for all, because a factor would
+# bring scans of different voxels to different sizes. Only the training scans have a say.
 
 # %%
 of_training = table[table.name.isin([file.name for file in training])]
@@ -221,7 +219,7 @@ print(grid)
 # %% [markdown]
 # Do the labels lie on the organs? Software that mixes up two axes leaves files that look right and cannot be learned
 # from. There is a test that needs no anatomy: bring image and labels to the working grid, and ask for the Hounsfield
-# units under each label. Every third scan will do; of a few scans we take all. To know what an error would look like,
+# units under each label. To know what an error would look like,
 # we ask again with the same labels upside down.
 
 # %%
@@ -364,10 +362,10 @@ assert round(gpu_memory, 1) == 4.5
 # early stopping, no choice of a best checkpoint; what counts is the network of the last step. The moment you choose
 # anything by these curves, you need a third group of patients for the table.
 #
-# Was the runtime lost? Run the notebook again with the same `run_folder`. `resume` goes on from the last checkpoint (`gpu`
-# writes one every 500 steps, `paper` every 1000), with the crops that the unbroken run would have drawn; a run that has
-# ended is only read. A folder that holds a run on other patients is refused, and so is the smaller network of `fast`, if
-# you get no GPU the second time ("choose another folder"): wait for one.
+# Was the runtime lost? Run the notebook again with the same `run_folder`. `resume` goes on from the last checkpoint
+# (`gpu` writes one every 500 steps, `paper` every 1000), with the crops that the unbroken run would have drawn; a run
+# that has ended is only read. A folder that holds a run on other patients is refused, and so is the smaller network of
+# `fast`, if you get no GPU the second time ("choose another folder"): wait for one.
 
 # %%
 run_folder = Path(run_folder or tempfile.mkdtemp())
@@ -569,9 +567,9 @@ for name, scores in {"training": scores_training, "test": scores_test}.items():
 # covers other regions of the body, such as TotalSegmentator, this matters for every row. (Four of our patients count
 # twice in Table 1, by their second scan; the paper's `n` are patients.)
 #
-# With ten test patients or more, the next picture has an interval for the total: patients are drawn with replacement, as
-# in [chapter 10](10_evaluation.ipynb). With a handful it would say little, since it cannot leave the range of the few
-# scores. So here only the patients are drawn, and how much others would have changed the total stays open.
+# With ten test patients or more, the next picture has an interval for the total: patients are drawn with replacement,
+# as in [chapter 10](10_evaluation.ipynb). With a handful it would say little, since it cannot leave the range of the
+# few scores. So here only the patients are drawn, and how much others would have changed the total stays open.
 
 # %% alt="Three small dots for the mean Dice of our test patients, close together at about a third of the scale, and below them a black diamond for the row Total Avg. A grey diamond for the paper stands far to the right, at 89.3, in a row that says: other patients, not comparable." slide="The test patients one by one, and the total. With three of them nobody can say how sure it is."
 by_scan = scores_test.pivot(index="case", columns="organ", values="dice").dropna(how="all")
@@ -628,7 +626,7 @@ organseg.overlay_figure(*segment(worst))
 #
 # You have two columns beside each other, and they invite a comparison. Which ones mean something?
 #
-# - **Phantoms with patients: nothing.** Phantoms are drawn by a program. A network that is perfect on them may be useless
+# - **Phantoms with patients: nothing.** A network that is perfect on them may be useless
 #   on patients. They show that the experiment runs, and catch gross errors in the program.
 # - **Your Table 1 with your Table 2: yes**, within chance (exercise 11.2). The same network, the same kind of patients; it
 #   has seen the first group. The paper {cite}`roth2018` has 89.4 % and 89.3 %, and concludes that it does not over-fit.
