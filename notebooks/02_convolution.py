@@ -82,8 +82,8 @@ import matplotlib.pyplot as plt
 
 def draw_grid(axes, numbers, title, frame=None):
     """Numbers in squares; frame is the row and column where an orange frame begins, and how many squares wide it is."""
-    weights = numbers.min() < 0
-    axes.imshow(numbers, cmap="RdBu_r" if weights else "Blues", vmin=-3 if weights else -10, vmax=3 if weights else 40)
+    cmap, low, high = ("RdBu_r", -3, 3) if numbers.min() < 0 else ("Blues", -10, 40)
+    axes.imshow(numbers, cmap=cmap, vmin=low, vmax=high)
     for (row, column), number in np.ndenumerate(numbers):
         axes.text(column, row, f"{number:g}", ha="center", va="center")
     if frame:

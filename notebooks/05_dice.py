@@ -82,7 +82,7 @@ z = 28
 truth = case.label[:, :, z]
 pixels = [np.sum(truth == organ.id) for organ in organseg.ORGANS]
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
-left.imshow(organseg.slice_picture(case, "axial", z))
+left.imshow(organseg.slice_picture(case, "axial", z, opacity=0.9))
 left.set(title="The slice and its organs", xticks=[], yticks=[])
 bars = right.barh(organseg.ORGAN_NAMES, pixels, color=[organ.colour for organ in organseg.ORGANS])
 right.bar_label(bars, padding=3)

@@ -89,8 +89,10 @@ slices = {
 }
 figure, panels = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
 for panel, (name, one) in zip(panels, slices.items(), strict=True):
-    panel.imshow(organseg.slice_picture(one, "axial", z)[20:90, 20:110])
+    panel.imshow(organseg.slice_picture(one, "axial", z, opacity=0.8)[20:90, 20:110])
     panel.set(title=name, xticks=[], yticks=[])
+handles = [plt.Rectangle((0, 0), 1, 1, color=organ.colour, label=organ.name) for organ in organseg.ORGANS]
+figure.legend(handles=handles, loc="outside lower center", ncols=7, fontsize=8, handlelength=1)
 plt.show()
 
 # %% [markdown]
