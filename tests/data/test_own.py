@@ -569,7 +569,7 @@ EXPECTED = [[(3, 4), (3, 4), (3,)], [(2, 3), (2, 3), (3,)], [(3,), (3,), (3,)]]
 def test_the_mappings_of_the_books_page_work(tmp_path, mapping, number):
     text = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL)[number]
     scans, case = tmp_path / "scans", phantom(0)
-    for name in ("anna", "berta", "clara"):
+    for name in ("p001", "p002", "p003"):
         label = case.label == 3
         if number == 0:
             label = np.select([label, case.label == 7, case.label == 4], [1, 2, 3])
@@ -579,11 +579,11 @@ def test_the_mappings_of_the_books_page_work(tmp_path, mapping, number):
         else:
             save_image(case.image, case.affine, scans / "ct" / f"{name}.nii.gz")
             save_image(case.image, case.affine, scans / name / "ct.nii.gz")
-            for organ, mask in ((3, "liver"), (2, "portal_vein_and_splenic_vein"))[: 1 + (name != "clara")]:
+            for organ, mask in ((3, "liver"), (2, "portal_vein_and_splenic_vein"))[: 1 + (name != "p003")]:
                 save_label(case.label == organ, case.affine, scans / name / "segmentations" / f"{mask}.nii.gz")
     own(scans, mapping(text), tmp_path / "out")
     cases = find_cases(tmp_path / "out")
-    assert [files.name for files in cases] == ["anna", "berta", "clara"]
+    assert [files.name for files in cases] == ["p001", "p002", "p003"]
     assert [files.annotated for files in cases] == EXPECTED[number]
     expected = np.isin(case.label, (3, 7) if number == 0 else (3,))
     np.testing.assert_array_equal(cases[0].load().label == 3, expected)

@@ -33,9 +33,6 @@ def main(arguments=None):
         _fail(error)
     except BrokenPipeError:  # nobody reads on, as in `organseg evaluate ... | head`
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for the exit to flush into
-    except ImportError as error:  # e.g. of the backend that KERAS_BACKEND names
-        found = f"found no {error.name}, needed by KERAS_BACKEND={os.environ.get('KERAS_BACKEND')}"
-        _fail(f"{found}; expected tensorflow or jax, installed")
     except (OSError, MemoryError) as error:
         _fail(f"{error or type(error).__name__}; check the path and the space left")
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The exercises of chapter 11, The paper, whole, on real CT."""
+"""The exercises of chapter 11, The paper, whole."""
 
 import numpy as np
 

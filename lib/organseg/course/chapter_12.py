@@ -142,7 +142,7 @@ _LOOK_AT = {
     "D": "it has the lowest loss of all, and six organs score 0. What can such a loss be counting?",
     "E": "on which side of the body does the given liver lie, and on which does the network paint "
     "one?",
-    "F": "compare `batch` and `average` in the table, and the two loss curves in the first half.",
+    "F": "compare `batch` and `average` in the table, and the two loss curves.",
     "G": "up to the diamond it is as good as the sound run. What happens between the working grid "
     "and the file?",
     "H": "compare `largest` with the other runs. Which output can never come near 1, however sure "
