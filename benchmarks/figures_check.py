@@ -182,14 +182,14 @@ ONE_STEP = """
 import numpy as np, psutil
 from organseg.course.costs import training_bytes
 from organseg.networks import unet
-from organseg.command.preflight import PeakMemory
+from organseg.command.preflight import peak_memory
 from organseg.profiles import PROFILES
 from organseg.training import compile_for_training
 network = unet()
 segmenter = compile_for_training(network, PROFILES["paper"])
 batch = np.ones((1, 64, 64, 64, 1), "float32"), (np.ones((1, 64, 64, 64), "int32"), np.ones((1, 7), "float32"))
 before = psutil.Process().memory_info().rss
-with PeakMemory() as memory:
+with peak_memory() as memory:
     segmenter.train_on_batch(*batch)
 there_before = training_bytes(network, 64, 0) * 3 // 4  # weights and Adam's averages; the gradients come in the step
 print(memory.bytes - before, training_bytes(network, 64, 1) - there_before)

@@ -385,10 +385,11 @@ np.testing.assert_allclose(organseg.normalise(case.image), window(case.image, le
 #
 # The course looks for the seven organs of the paper {cite}`roth2018`. `organseg.ORGANS` is their list, with the number
 # that stands for each in a label, and a colour. How large are they? Count voxels, multiply by the volume of one voxel
-# in mm³, divide by 1000: a millilitre is 1000 mm³.
+# in mm³, divide by 1000: a millilitre is 1000 mm³. The volume is the affine's determinant: here the product of the
+# spacings, and right also where a tilted gantry left axes that are not perpendicular.
 
 # %%
-voxel_ml = np.prod(case.spacing) / 1000
+voxel_ml = abs(np.linalg.det(case.affine)) / 1000
 volumes = {organ.name: voxel_ml * np.count_nonzero(case.label == organ.id) for organ in organseg.ORGANS}
 for organ in organseg.ORGANS:
     print(f"{organ.id} {organ.name:12}{volumes[organ.name]:6.0f} ml   {organ.meaning}")

@@ -110,7 +110,7 @@ for column in scores.T:
 import pandas
 
 all_scores = pandas.concat([
-    organseg.score_case(case.label, prediction, case.spacing, name=case.name)
+    organseg.score_case(case.label, prediction, case.affine, name=case.name)
     for case, prediction in zip(cases, predictions)
 ])
 table = organseg.organ_table(all_scores)
@@ -317,7 +317,7 @@ print(f"average symmetric surface distance ASSD: {both.mean():.2f} mm")
 print(f"surface Dice, the share within 2 mm:     {np.mean(both <= 2):.2f}")
 
 # %%
-apart = organseg.surface_distances(A, B, spacing=(3, 2))
+apart = organseg.surface_distances(A, B, affine=np.diag([3, 2, 1]))
 np.testing.assert_allclose(np.sort(apart.from_truth), np.sort(from_A))
 np.testing.assert_allclose(np.sort(apart.from_prediction), np.sort(from_B))
 np.testing.assert_allclose([apart.hausdorff, apart.assd, apart.surface_dice(2)], [both.max(), both.mean(), np.mean(both <= 2)])
@@ -343,7 +343,7 @@ cut[:, :, top - 6 :] = False  # seven slices
 
 # %%
 def describe(name, truth, prediction):
-    apart = organseg.surface_distances(truth, prediction, patient.spacing)
+    apart = organseg.surface_distances(truth, prediction, patient.affine)
     far = f"{apart.hausdorff:6.1f}{apart.hausdorff95:9.1f}{apart.assd:7.1f}"
     near = f"{apart.surface_dice(2):8.2f}{apart.surface_dice(5):8.2f}"
     print(f"{name:16}{organseg.dice(truth, prediction):8.3f}{far}{near}")
@@ -448,7 +448,7 @@ print("pieces:", ndimage.label(artery)[1], "and", ndimage.label(broken)[1])
 # %%
 without = [number for number, case in enumerate(cases) if not np.any(case.label == 6)]
 invented = {cases[number].name: int(np.sum(predictions[number] == 6)) for number in without}
-voxel_ml = np.prod(cases[0].spacing) / 1000
+voxel_ml = abs(np.linalg.det(cases[0].affine)) / 1000
 print({name: f"{size * voxel_ml:.1f} ml" for name, size in invented.items()})
 assert len(without) == 4 and sorted(size > 0 for size in invented.values()) == [False, False, False, True]
 assert 0 < max(invented.values()) * voxel_ml < 2  # ml
@@ -479,6 +479,33 @@ assert conventions["only where there is one"] > conventions["0/0 is 0"] + 0.2
 # to say which convention it follows; the library prints its own below each table. The paper does not say
 # {cite}`roth2018`; its minima of 0 % in the training, for stomach and gallbladder, are what an organ that was missed or
 # invented gives.
+#
+# ### An organ that was missed
+#
+# To an organ that was missed altogether no distance can be measured. If it is left out of the average, whoever deletes
+# the worst predictions is rewarded. Delete the two pancreases whose distances are largest:
+
+# %%
+pancreas = all_scores[all_scores.organ == "pancreas"]
+worst_two = list(pancreas.nlargest(2, "hausdorff95_mm").case)
+deleted = pandas.concat([
+    organseg.score_case(case.label, prediction * (case.name not in worst_two), case.affine, [7], case.name)
+    for case, prediction in zip(cases, predictions)
+])
+rewards = {}
+for measure in ("hausdorff95_mm", "assd_mm", "surface_dice"):
+    for name, rows in (("as predicted", pancreas), ("two deleted", deleted)):
+        rewards[measure, name] = organseg.organ_table(rows, measure).organs.loc["pancreas"]
+rewards = pandas.DataFrame(rewards).T
+print(rewards[["Avg.", "n", "missed", "Avg. found"]].round(2))
+before, after = rewards.xs("as predicted", level=1), rewards.xs("two deleted", level=1)
+assert (after["Avg. found"] < before["Avg. found"])[:2].all() and (after["Avg."] > before["Avg."])[:2].all()
+
+# %% [markdown]
+# The mean of those found improves, from 6.27 to 5.16 mm and from 1.67 to 1.50 mm, and two patients have no pancreas.
+# Therefore the library's "Avg." charges a missed organ, and an invented one, with the longest diagonal of the scan: no
+# distance in it can be larger, so to delete never helps. The number of those missed stands beside it. For the surface
+# Dice the worst is 0, as for Dice. Read both averages: the charged one ranks, the other describes what was found.
 
 # %% [markdown]
 # ## Failures, one by one
@@ -609,10 +636,10 @@ def keep_largest(prediction):
 
 
 cleaned_scores = pandas.concat([
-    organseg.score_case(case.label, keep_largest(prediction), case.spacing, name=case.name)
+    organseg.score_case(case.label, keep_largest(prediction), case.affine, name=case.name)
     for case, prediction in zip(cases, predictions)
 ])
-before, after = (organseg.organ_table(s, "hausdorff_mm").organs["Avg."] for s in (all_scores, cleaned_scores))
+before, after = (organseg.organ_table(s, "hausdorff_mm").organs["Avg. found"] for s in (all_scores, cleaned_scores))
 
 # %% alt="Two bars for each organ, the average Hausdorff distance before and after the rule. Artery, pancreas, stomach and vein fall a lot, the others a little or not at all."
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")

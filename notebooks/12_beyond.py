@@ -135,7 +135,7 @@ assert np.array_equal(organseg.keep_largest(predictions[patient.name]), by_hand)
 
 # %%
 def scores_of(case, labels):
-    rows = organseg.score_case(case.label, labels, case.spacing)
+    rows = organseg.score_case(case.label, labels, case.affine)
     return rows[["dice", "hausdorff_mm"]].to_numpy()  # (organ, measure)
 
 # %%
@@ -174,7 +174,7 @@ plt.show()
 # %%
 found = predictions[patient.name] == 7
 kept = largest_piece(found)
-before, after = (organseg.surface_distances(patient.label == 7, mask, patient.spacing).hausdorff for mask in (found, kept))
+before, after = (organseg.surface_distances(patient.label == 7, mask, patient.affine).hausdorff for mask in (found, kept))
 assert 15 < before < 30 and 85 < after < 105
 assert 0.2 < 1 - kept.sum() / found.sum() < 0.3
 gone = found & ~kept

@@ -116,7 +116,7 @@ def passes(targets, library):
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": str(library)}
     if any(target.endswith(".ipynb") for target in targets):
-        command.append("--nbval")
+        command += ["-p", "nbval", "-p", "no:randomly", "@tests/nbval.args"]
         environment["ORGANSEG_PROFILE"] = "fast"
         environment.pop("MPLBACKEND", None)
     done = subprocess.run([*command, *targets], cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -138,14 +138,14 @@ def execute(notebook):
     """Run all cells in place and return what the run took."""
     from nbclient import NotebookClient
 
-    from organseg.command.preflight import PeakMemory
+    from organseg.command.preflight import peak_memory
 
     os.environ["ORGANSEG_PROFILE"] = "fast"
     os.environ.pop("MPLBACKEND", None)  # a notebook draws inline
     place = {"metadata": {"path": NOTEBOOKS}}
     client = NotebookClient(notebook, timeout=CELL_TIMEOUT, kernel_name="python3", resources=place)
     began, received = time.monotonic(), _received()
-    with PeakMemory(children=True) as memory:
+    with peak_memory(children=True) as memory:
         client.execute()
     _forget_the_kernel(notebook)
     return {

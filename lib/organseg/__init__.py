@@ -21,7 +21,8 @@ __version__ = "0.1.0"
 
 # Names are imported when they are first used: reading a file does not wait for TensorFlow.
 _ROOMS = {
-    "cases": "Case load_case save_image save_label",
+    "cases": "Case load_case",
+    "volumes": "save_image save_label",
     "folders": "CaseFiles find_cases split write_dataset_json",
     "errors": "OrgansegError OrgansegWarning",
     "geometry": "WorkingGrid choose_grid half_resolution to_file_grid to_working",

@@ -68,19 +68,15 @@ def no_warp(shape, control_spacing=(CONTROL_SPACING,) * 3):
 
 
 def apply_warp(warp, image, label, corner, shape, voxel_size=(1.0, 1.0, 1.0), outside=0.0):
-    """Read one warped crop from a whole scan.
+    """Read one warped crop from a whole scan: its image (float32) and label (uint8, or None).
 
     Parameters
     ----------
     image, label : float32 and uint8 array (x, y, z); the label may be None
     corner : index of the crop's first voxel before the warp; may lie outside the scan
-    shape : crop size in voxels
+    shape : size in voxels of the crop
     voxel_size : mm per voxel along x, y, z; a rotation keeps lengths in mm, not in voxels
     outside : what the image is outside the scan (0 is air after `scans.normalise`)
-
-    Returns
-    -------
-    image crop (float32) and label crop (uint8 or None), both of the given shape
 
     >>> image = np.arange(27.0, dtype=np.float32).reshape(3, 3, 3)
     >>> crop, _ = apply_warp(no_warp((2, 2, 2)), image, None, corner=(2, 0, 0), shape=(2, 2, 2))

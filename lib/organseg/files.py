@@ -5,7 +5,10 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")
+from organseg.errors import OrgansegError, warn
+
+IMAGE_ENDINGS = (".nii.gz", ".nii", ".hdr", ".img")  # in capitals too
+NO_SCANS = (".png", ".csv", ".json", ".txt", ".md")  # what lies beside them, as a rule
 
 
 def case_name(image):
@@ -20,7 +23,38 @@ def case_name(image):
 def label_name(label):
     """The case that a label or a prediction belongs to: its file's name without ending."""
     name = Path(label).name
-    return name.removesuffix(next((e for e in IMAGE_ENDINGS if name.endswith(e)), ""))
+    ending = next((e for e in IMAGE_ENDINGS if name.lower().endswith(e)), "")
+    return name[: len(name) - len(ending)]
+
+
+def niftis_by_name(folder, name_of=label_name):
+    """The NIfTI files of a folder, sorted: a dict of their paths by `name_of` the path.
+
+    Two files of one name are refused; what is no NIfTI file is passed over with a warning.
+    """
+    found, others = {}, []
+    for path in sorted(p for p in Path(folder).iterdir() if not p.name.startswith(".")):
+        if not path.name.lower().endswith(IMAGE_ENDINGS[:2]):
+            others += [path.name] if path.suffix not in NO_SCANS else []
+        elif (name := name_of(path)) in found:
+            both = f"found {found[name].name} and {path.name}"
+            raise OrgansegError(f"{folder}: {both}; expected one file of {name}; take one out")
+        else:
+            found[name] = path
+    if others:
+        warn(f"{folder}: passed over {listed(others)}, no .nii or .nii.gz")
+    return found
+
+
+def listed(names, most=5):
+    """The first few of these names as words, and how many more there are.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 
 from organseg.cases import load_case
 from organseg.errors import OrgansegError, warn
-from organseg.files import IMAGE_ENDINGS, case_name, whole_file
+from organseg.files import case_name, listed, niftis_by_name, whole_file
 from organseg.organs import ORGAN_IDS, ORGANS
 
 
@@ -48,10 +48,11 @@ def label_file(folder, part, name):
     return Path(folder) / f"labels{part}" / f"{name}.nii.gz"
 
 
-def find_cases(folder, part="Tr"):
+def find_cases(folder, part="Tr", labels_needed=True):
     """The cases of a data folder (`part` is 'Tr' or 'Ts'), sorted by name: a list of CaseFiles.
 
-    `label` is None where there is no label file, which is allowed in 'Ts' only.
+    `label` is None where there is no label file, which is refused in 'Tr' where labels are needed.
+    Files that belong to no case are passed over with a warning.
 
     >>> import tempfile, organseg
     >>> folder = Path(tempfile.mkdtemp())
@@ -62,54 +63,54 @@ def find_cases(folder, part="Tr"):
     [('a', (3, 4))]
     """
     folder = Path(folder)
-    images = folder / f"images{part}"
+    images, drawn = folder / f"images{part}", folder / f"labels{part}"
     there = images.is_dir() or (folder / "dataset.json").is_file()
     about = read_dataset_json(folder) if there else {}
-    listed = set(about.get("cases", {}).get(f"images{part}", ()))
-    if not images.is_dir() and not listed:
+    expected = set(about.get("cases", {}).get(f"images{part}", ()))
+    if not images.is_dir() and not expected:
         found = f"{folder}: found no folder images{part}"
         raise OrgansegError(f"{found}; expected the nnU-Net layout; see 'organseg phantom'")
-    names = [p.name for p in images.glob("*_0000.nii*") if not p.name.startswith(".")]
-    names = [name for name in sorted(names) if name.endswith(IMAGE_ENDINGS[:2])]
-    cases = [_case_files(folder, part, name, about) for name in names]
-    _compare_with_list(folder, part, {case.name for case in cases}, listed)
+    every = niftis_by_name(images) if images.is_dir() else {}
+    image_of = {case_name(path): path for name, path in every.items() if name.endswith("_0000")}
+    label_of = niftis_by_name(drawn) if drawn.is_dir() else {}
+    if strange := [path.name for name, path in every.items() if not name.endswith("_0000")]:
+        warn(f"{images}: passed over {listed(strange)}, whose names do not end in _0000")
+    if unpaired := [path.name for name, path in label_of.items() if name not in image_of]:
+        warn(f"{drawn}: passed over {listed(unpaired)}, labels without an image")
+    if labels_needed and part == "Tr" and (bare := [n for n in image_of if n not in label_of]):
+        found = f"{image_of[bare[0]]}: found no labelsTr/{bare[0]}.nii.gz"
+        raise OrgansegError(f"{found}; expected a label; or move it to imagesTs")
+    _compare_with_list(folder, part, image_of.keys(), expected)
     if about.get("left_out"):
         count = len(about["left_out"])
         warn(f"{folder}: {count} cases were left out when it was prepared; dataset.json says why")
-    if not cases:
+    if not image_of:
         found = f"{images}: found no file CASE_0000.nii.gz"
         raise OrgansegError(f"{found}; expected at least one; add images")
-    return cases
+    return [_case_files(folder, n, image_of[n], label_of.get(n), about) for n in sorted(image_of)]
 
 
-def _case_files(folder, part, image_name, about):
+def _case_files(folder, name, image, label, about):
     """One case of a data folder, with what dataset.json says about it."""
-    image, name = folder / f"images{part}" / image_name, case_name(image_name)
-    labels = [folder / f"labels{part}" / f"{name}{ending}" for ending in IMAGE_ENDINGS[:2]]
-    label = next((path for path in labels if path.is_file()), None)
-    if label is None and part == "Tr":
-        found = f"{image}: found no labelsTr/{name}.nii.gz"
-        raise OrgansegError(f"{found}; expected a label; or move it to imagesTs")
     where, known = f"{folder}/dataset.json", about.get("annotated_labels", {})
     annotated = known.get(name, ORGAN_IDS)
     if label is not None and "annotated_labels" in about and name not in known:
         told = f"{name}: not among annotated_labels in {where}"
         warn(f"{told}, so all seven organs count as annotated")
-    listed = isinstance(annotated, list | tuple)
-    if not listed or any(organ not in ORGAN_IDS for organ in annotated):
+    if not isinstance(annotated, list | tuple) or any(o not in ORGAN_IDS for o in annotated):
         found = f"{where}: found annotated_labels {annotated!r} of {name}"
         raise OrgansegError(f"{found}; expected a list of ids 1 to 7")
     patient = str(about.get("patients", {}).get(name, name))
     return CaseFiles(name, image, label, tuple(annotated), patient)
 
 
-def _compare_with_list(folder, part, there, listed):
+def _compare_with_list(folder, part, there, expected):
     """Refuse a folder that lacks a case which dataset.json lists, or has one that it does not."""
-    if missing := sorted(listed - there):
-        found = f"{folder}: found {len(listed) - len(missing)} of the {len(listed)} cases that "
+    if missing := sorted(expected - there):
+        found = f"{folder}: found {len(expected) - len(missing)} of the {len(expected)} cases that "
         found += f"dataset.json lists for images{part} ({missing[0]} is missing); expected all"
         raise OrgansegError(f"{found}; prepare the data again, which adds what is missing")
-    if listed and (strange := sorted(there - listed)):
+    if expected and (strange := sorted(there - expected)):
         found = f"{folder}/images{part}: found {strange[0]}, which dataset.json does not list"
         advice = "take it out, or add it to the scans and prepare them again"
         raise OrgansegError(f"{found}; expected only cases that were prepared; {advice}")
@@ -159,16 +160,14 @@ def write_dataset_json(folder, name, annotated, description="", **more):
 
 
 def split(cases, test=37, seed=0):
-    """A random split by patient, as in section III.B (340 for training, 37 for testing).
+    """A random split by patient, as in section III.B: two lists, 340 for training and 37 to test.
+
+    Both are in the order of `cases`; every order of the input gives the same.
 
     Parameters
     ----------
     cases : sequence of CaseFiles, or of anything with a `name` (and perhaps a `patient`)
     test : int, the number of patients to hold out
-
-    Returns
-    -------
-    two lists (training, test), in the order of `cases`; the same for every order of the input
 
     >>> training, test = split([CaseFiles(f"case{n}", None) for n in range(377)])
     >>> len(training), len(test)

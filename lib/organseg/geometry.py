@@ -9,10 +9,12 @@ there.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psutil
 from nibabel import orientations
 from scipy import ndimage
 
-from organseg.errors import warn
+from organseg.errors import OrgansegError, warn
+from organseg.volumes import corners
 
 AIR = -1000.0  # HU; what surrounds a scan
 FWHM = 2 * np.sqrt(2 * np.log(2))  # a Gaussian's full width at half maximum, in standard deviations
@@ -106,6 +108,12 @@ def to_working(case, grid):
     image = _clean(case)
     spacing = np.array(grid.spacing_of(case.spacing))
     shape, affine = _grid_around(case.image.shape, case.affine, spacing)
+    needed, free = 16 * np.prod(shape, dtype=float), psutil.virtual_memory().available
+    if needed > free:
+        extent = " × ".join(f"{n:.0f}" for n in spacing * shape)
+        found = f"{case.name}: found a scan of {extent} mm, which needs {needed / 1e9:.0f} GB here"
+        expected = f"expected {free / 1e9:.1f} GB or less"
+        raise OrgansegError(f"{found}; {expected}; see that its voxel size is right")
     there = np.linalg.inv(case.affine) @ affine  # working index -> file index
 
     # Working voxel size along each axis of the file; the smoothing that is missing to it is a
@@ -194,18 +202,12 @@ def _clean(case):
 
 def _grid_around(shape, affine, spacing):
     """Shape and affine of the RAS grid with this spacing (mm) over a volume's outer edges."""
-    places = _corners(affine, [(-0.5, n - 0.5) for n in shape])
+    places = corners(affine, [(-0.5, n - 0.5) for n in shape])
     low, high = places.min(axis=1), places.max(axis=1)
     working = np.diag([*spacing, 1.0])
     working[:3, 3] = low + np.asarray(spacing) / 2
     # A hair less than the extent, so that rounding in the affine does not add a slice of nothing.
     return tuple(int(n) for n in np.maximum(np.ceil((high - low) / spacing - 1e-3), 1)), working
-
-
-def _corners(affine, ends):
-    """Where an affine puts the corners of a box, whose ends are given along each axis: (3, 8)."""
-    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
-    return affine[:3, :3] @ corners + affine[:3, 3:]
 
 
 def _linear(volume, matrix, shape, start=(0, 0, 0)):
@@ -244,7 +246,7 @@ def _box_where_it_can_win(classes, c, back, shape):
     found = ndimage.find_objects((classes[c] >= 1 / len(classes)).astype(np.uint8))
     if not found:
         return np.zeros((2, 3), int)
-    places = _corners(np.linalg.inv(back), [(axis.start - 1, axis.stop) for axis in found[0]])
+    places = corners(np.linalg.inv(back), [(axis.start - 1, axis.stop) for axis in found[0]])
     low, high = np.floor(places.min(axis=1)), np.ceil(places.max(axis=1)) + 1
     return np.array([low, high]).astype(int).clip(0, shape)
 

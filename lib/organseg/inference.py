@@ -20,7 +20,7 @@ MEMORY_BUDGET = 7.2e9
 
 
 def predict(run, case, tile_depth=None, margin=None, precision="auto"):
-    """The organs of a scan, on the scan's own grid.
+    """The organs of a scan, on the scan's own grid: uint8 ids, of the shape of `case.image`.
 
     Parameters
     ----------
@@ -28,10 +28,6 @@ def predict(run, case, tile_depth=None, margin=None, precision="auto"):
     case : Case, as read from its file
     tile_depth, margin : as in `predict_probabilities`
     precision : see `backend.resolve_precision`
-
-    Returns
-    -------
-    uint8 array of organ ids, of the shape of `case.image`
 
     >>> import organseg
     >>> case = organseg.make_phantom(3003, (48, 48, 56))
@@ -46,7 +42,9 @@ def predict(run, case, tile_depth=None, margin=None, precision="auto"):
 
 
 def predict_probabilities(network, image, tile_depth=None, margin=None):
-    """Probabilities of every class, tile by tile.
+    """Probabilities of every class, tile by tile: an array (x, y, z, class).
+
+    It is float32; float64 from a network in float64.
 
     Parameters
     ----------
@@ -55,10 +53,6 @@ def predict_probabilities(network, image, tile_depth=None, margin=None):
     tile_depth : slices kept of each tile, a multiple of `networks.size_multiple` (8 for four
         levels); by default as many as the memory budget allows
     margin : slices that a tile sees beside them; by default the network's reach, which is exact
-
-    Returns
-    -------
-    float32 array (x, y, z, class); float64 from a network in float64
 
     >>> import organseg
     >>> network = organseg.unet(base_filters=1)
@@ -102,13 +96,18 @@ def tiles(depth, tile_depth, margin, multiple=8):
 def affordable_depth(network, shape, margin=None, budget=None):
     """The deepest tile (slices kept) of an image (x, y, z) that fits into the budget, in bytes.
 
-    By default, that is min(8 GB, half of the free memory).
+    By default, that is min(8 GB, half of the free memory); what never fits is refused.
     """
-    multiple = size_multiple(network)
+    multiple, per_slice = size_multiple(network), bytes_per_voxel(network) * shape[0] * shape[1]
     margin = _round_up(reach(network) if margin is None else margin, multiple)
     if budget is None:
-        budget = min(MEMORY_BUDGET, psutil.virtual_memory().available / 2)
-    slices = int(budget // (bytes_per_voxel(network) * shape[0] * shape[1]))
+        free = psutil.virtual_memory().available
+        budget = min(MEMORY_BUDGET, free / 2)
+        if (least := per_slice * min(shape[2], multiple + 2 * margin)) > free:
+            found = f"found {free / 1e9:.1f} GB of free memory, and a scan of {shape} voxels here"
+            expected = f"expected {least / 1e9:.1f} GB for its thinnest tile"
+            raise OrgansegError(f"{found}; {expected}; see that its voxel size is right")
+    slices = int(budget // per_slice)
     if slices >= shape[2]:
         return shape[2]
     return max((slices - 2 * margin) // multiple * multiple, multiple)

@@ -25,7 +25,7 @@ def dice_loss(labels, probabilities, annotated=None, weights=None, batch_sum=Fal
     L_l = -2 Σ p r / (Σ p + Σ r), equation (1). The sums run over one image's voxels ("the current
     image volume") and the images' losses are averaged; with `batch_sum` they run over all images of
     the batch, so that a class absent from one crop is scored on the others. A class absent from the
-    truth contributes 0.
+    truth contributes 0. The loss is a float32 scalar.
 
     Parameters
     ----------
@@ -34,10 +34,6 @@ def dice_loss(labels, probabilities, annotated=None, weights=None, batch_sum=Fal
         organs not annotated counts as background, and these organs have no term of their own (nor a
         part in L).
     weights : w_l, (class,) or (batch, class); 1 by default, as in the paper
-
-    Returns
-    -------
-    float32 scalar
 
     >>> labels = [[[0, 1]]]  # one image of two pixels
     >>> float(dice_loss(labels, keras.ops.one_hot(labels, 2)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from organseg.errors import OrgansegError
 from organseg.organs import ORGAN_IDS, ORGANS
@@ -20,6 +21,7 @@ MEASURES = {  # column of the scores: title in the table, factor for printing
     "assd_mm": ("ASSD (mm)", 1),
     "surface_dice": ("Surface Dice (%)", 100),
 }
+OUTCOMES = ("absent", "invented", "missed", "found")  # in neither, prediction, truth, both
 
 
 def dice(truth, prediction):
@@ -39,11 +41,13 @@ def dice(truth, prediction):
 class SurfaceDistances:
     """For every border voxel of one mask, how far the other's border is, in mm.
 
-    All measures are NaN when either mask is empty.
+    All measures are NaN when both masks are empty. When one is, those in mm are, and the surface
+    Dice is 0, as in MONAI and DeepMind's surface-distance.
 
     Attributes
     ----------
-    from_truth : float array, per border voxel of the truth, to the border of the prediction
+    from_truth : float array, per border voxel of the truth, to the border of the prediction; inf
+        where that is empty
     from_prediction : float array, the same in the other direction
     """
 
@@ -67,7 +71,9 @@ class SurfaceDistances:
 
     def surface_dice(self, tolerance=2.0):
         """The share (0…1) of both borders that lies within `tolerance` mm of the other border."""
-        return float((self._both() <= tolerance).mean()) if self else float("nan")
+        both = self._both()
+        # 0.1 µm more: the rounding of an affine must not decide what lies exactly at the tolerance.
+        return float((both <= tolerance + 1e-4).mean()) if both.size else float("nan")
 
     def __bool__(self):
         return self.from_truth.size > 0 and self.from_prediction.size > 0
@@ -80,9 +86,8 @@ class SurfaceDistances:
         return float(max(np.percentile(d, percent) for d in directed)) if self else float("nan")
 
 
-def surface_distances(truth, prediction, spacing):
-    """Distances between the borders of two masks: Hausdorff, ASSD and surface Dice follow from
-    them.
+def surface_distances(truth, prediction, affine):
+    """SurfaceDistances between two masks: Hausdorff, ASSD and surface Dice follow from them.
 
     A border voxel is one that a 6-connected erosion removes; beyond the array there is background,
     so an organ that the scan cuts has a border there. Tools that weigh border elements by their
@@ -91,31 +96,30 @@ def surface_distances(truth, prediction, spacing):
     Parameters
     ----------
     truth, prediction : boolean arrays (x, y, z)
-    spacing : voxel size along the three axes, in mm
-
-    Returns
-    -------
-    SurfaceDistances
+    affine : (4, 4), voxel indices to mm, as in `Case`. A spacing is refused: it cannot tell a grid
+        whose axes are not perpendicular (a tilted gantry), where other distances hold.
 
     >>> truth, prediction = np.zeros((2, 9, 1, 1), dtype=bool)
     >>> truth[2], prediction[5] = True, True
-    >>> surface_distances(truth, prediction, spacing=(2.0, 1.0, 1.0)).hausdorff
+    >>> surface_distances(truth, prediction, affine=np.diag([2.0, 1.0, 1.0, 1.0])).hausdorff
     6.0
     """
     truth, prediction = _masks(truth, prediction)
-    spacing = np.asarray(spacing, dtype=float)
-    if spacing.shape != (truth.ndim,) or not (np.isfinite(spacing) & (spacing > 0)).all():
-        found = f"found spacing {spacing.tolist()}"
-        raise OrgansegError(f"{found}; expected {truth.ndim} positive lengths in mm; correct it")
-    if not (truth.any() and prediction.any()):
-        return SurfaceDistances(np.empty(0), np.empty(0))
+    columns = _columns(affine, truth.ndim)
     # Both borders lie in this box, so a small organ of a big scan costs little.
-    box = ndimage.find_objects((truth | prediction).astype(np.uint8))[0]
+    box = (ndimage.find_objects((truth | prediction).astype(np.uint8)) or [...])[0]
     borders = [mask & ~ndimage.binary_erosion(mask) for mask in (truth[box], prediction[box])]
-    return SurfaceDistances(_distances(*borders, spacing), _distances(*borders[::-1], spacing))
+    if not (truth.any() and prediction.any()):
+        return SurfaceDistances(*(np.full(np.count_nonzero(b), np.inf) for b in borders))
+    return SurfaceDistances(_distances(*borders, columns), _distances(*borders[::-1], columns))
 
 
-def _distances(start, goal, spacing):
+def _distances(start, goal, columns):
+    spacing = np.linalg.norm(columns, axis=0)
+    directions = columns / spacing
+    if not np.allclose(directions.T @ directions, np.eye(len(spacing)), atol=1e-5):
+        # The transform below holds for perpendicular axes only.
+        return cKDTree(np.argwhere(goal) @ columns.T).query(np.argwhere(start) @ columns.T)[0]
     # The transform also tells *which* goal voxel is nearest; to measure only from `start` saves
     # half of the memory.
     only = {"return_distances": False, "return_indices": True}
@@ -124,36 +128,37 @@ def _distances(start, goal, spacing):
     return np.linalg.norm(steps * spacing[:, None], axis=0)
 
 
-def score_case(truth, prediction, spacing, annotated=ORGAN_IDS, name="", tolerance=2.0):
-    """All scores of one case, a row per annotated organ.
+def score_case(truth, prediction, affine, annotated=ORGAN_IDS, name="", tolerance=2.0, patient=""):
+    """All scores of one case: a pandas.DataFrame with a row per annotated organ.
+
+    Its columns are case, organ, those of `MEASURES` (Dice in 0…1; NaN: nothing to measure),
+    tolerance_mm, outcome (of `OUTCOMES`), diagonal_mm (the scan's longest: what an organ without a
+    distance costs in `organ_table`) and patient.
 
     Parameters
     ----------
     truth, prediction : integer arrays (x, y, z) of organ ids, on one grid
-    spacing : voxel size along the three axes, in mm
+    affine : (4, 4), voxel indices to mm, as in `Case`
     annotated : ids of the organs that the truth was drawn for; no other organ gets a row
-    name : str, the case
+    name, patient : str, the case and whose it is; by default each case is another patient
     tolerance : float, of the surface Dice, in mm
 
-    Returns
-    -------
-    pandas.DataFrame with case, organ, the columns of `MEASURES` (Dice in 0…1; NaN: not counted) and
-    tolerance_mm
-
     >>> truth = np.full((4, 4, 4), 3)
-    >>> score_case(truth, truth, (1, 1, 1), annotated=[3])[["organ", "dice", "assd_mm"]]
-       organ  dice  assd_mm
-    0  liver   1.0      0.0
+    >>> score_case(truth, truth, np.eye(4), annotated=[3])[["organ", "dice", "assd_mm", "outcome"]]
+       organ  dice  assd_mm outcome
+    0  liver   1.0      0.0   found
     """
-    rows = []
-    for organ in ORGANS:
-        if organ.id not in annotated:
-            continue
+    rows, diagonals = [], np.array([(1, y, z) for y in (-1, 1) for z in (-1, 1)]) * np.shape(truth)
+    longest = np.linalg.norm(diagonals @ _columns(affine, 3).T, axis=1).max()
+    for organ in [organ for organ in ORGANS if organ.id in annotated]:
         masks = np.asarray(truth) == organ.id, np.asarray(prediction) == organ.id
-        apart = surface_distances(*masks, spacing)
+        apart = surface_distances(*masks, affine)
         measured = [dice(*masks), apart.hausdorff, apart.hausdorff95, apart.assd]
-        rows.append((name, organ.name, *measured, apart.surface_dice(tolerance), tolerance))
-    return pandas.DataFrame(rows, columns=["case", "organ", *MEASURES, "tolerance_mm"])
+        outcome = OUTCOMES[2 * masks[0].any() + masks[1].any()]
+        told = (apart.surface_dice(tolerance), tolerance, outcome, longest, patient or name)
+        rows.append((name, organ.name, *measured, *told))
+    columns = ["case", "organ", *MEASURES, "tolerance_mm", "outcome", "diagonal_mm", "patient"]
+    return pandas.DataFrame(rows, columns=columns)
 
 
 def _masks(truth, prediction):
@@ -162,3 +167,13 @@ def _masks(truth, prediction):
         found = f"found truth {truth.shape} and prediction {prediction.shape}"
         raise OrgansegError(f"{found}; expected one grid; resample the prediction")
     return truth, prediction
+
+
+def _columns(affine, axes):
+    affine = np.asarray(affine, dtype=float)
+    square = affine.shape == (axes + 1, axes + 1) and np.isfinite(affine).all()
+    if not square or abs(np.linalg.det(affine[:-1, :-1])) < 1e-9:
+        found = f"found {affine.tolist()}; expected an affine, {axes + 1} × {axes + 1}"
+        advice = "a spacing hides whether axes are perpendicular: give case.affine"
+        raise OrgansegError(f"{found}; {advice}, or np.diag([*spacing, 1])")
+    return affine[:-1, :-1]  # the steps in mm along the array's axes

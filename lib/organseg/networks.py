@@ -21,12 +21,9 @@ BATCH_NORM_MOMENTUM = 0.9
 def cnn(num_classes, input_size, base_filters=32, levels=4, spatial_dims=2, dtype=None):
     """A convolutional network that says one thing about a whole image (Fig. 1).
 
-    It has an analysis path and dense layers, which need to know how many features come in: so
-    `input_size` (int or tuple) is fixed. The other parameters are those of `unet`.
-
-    Returns
-    -------
-    keras.Model, (batch, x, y[, z], 1) to class probabilities (batch, class)
+    A keras.Model, images (batch, x, y[, z], 1) to class probabilities (batch, class). Its dense
+    layers need to know how many features come in, so `input_size` (int or tuple) is fixed. The
+    other parameters are those of `unet`.
 
     >>> cnn(4, input_size=64, base_filters=4).output_shape
     (None, 4)
@@ -66,6 +63,8 @@ def fcn(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=2, skip
 def unet(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=3, dtype=None):
     """The U-Net of Fig. 3: analysis and synthesis path with concatenation skips (II.A).
 
+    A keras.Model, images (batch, x, y[, z], 1) to probabilities (batch, x, y[, z], class).
+
     Parameters
     ----------
     num_classes : int, classes with the background
@@ -74,10 +73,6 @@ def unet(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=3, dty
     levels : int, resolution levels; each size of an image must be a multiple of 2**(levels - 1)
     spatial_dims : 2 or 3
     dtype : Keras dtype policy of the layers, e.g. 'mixed_float16'; by default Keras' global one
-
-    Returns
-    -------
-    keras.Model, images (batch, x, y[, z], 1) to probabilities (batch, x, y[, z], class)
 
     >>> from math import prod
     >>> sum(prod(weight.shape) for weight in unet().trainable_weights)  # the paper's ~19 M

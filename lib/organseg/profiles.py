@@ -21,9 +21,8 @@ class Profile:
     name: str
     crop_size: int = 64  # voxels per axis
     batch_size: int = 3  # crops, from as many patients
-    base_filters: int = (
-        32  # of the network's first convolution; 32 gives the paper's 19 M parameters
-    )
+    levels: int = 4  # of the network, see `networks.unet`
+    base_filters: int = 32  # of its first convolution; 32 gives the paper's 19 M parameters
     spacing: float | None = None  # mm of the working grid; None: the paper's factor 4, or else 3 mm
     steps: int = 50_000
     learning_rate: float = 1e-2

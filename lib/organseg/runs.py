@@ -23,8 +23,12 @@ from organseg.backend import keras, resolve_precision
 from organseg.errors import OrgansegError, warn
 from organseg.files import whole_file
 from organseg.geometry import WorkingGrid
+from organseg.profiles import Profile
 from organseg.scans import HU_WINDOW
 
+# Of the networks that a run.json may ask for, so that a damaged one does not fill the memory.
+LARGEST = {"num_classes": 256, "base_filters": 64, "levels": 6, "spatial_dims": 3}
+FILES = ("run.json", "model.weights.h5", "checkpoint.npz", "history.csv")
 PRETRAINED = Path(__file__).parent / "weights"
 
 
@@ -72,7 +76,9 @@ def load_settings(folder):
         raise OrgansegError(f"{folder}: found no run.json; {expected}")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings["architecture"]["network"] not in ("fcn", "unet"):
+        sizes = dict(settings["architecture"])
+        known = sizes.pop("network") in ("fcn", "unet") and sizes.keys() <= LARGEST.keys()
+        if not known or not all(n in range(1, 1 + LARGEST[key]) for key, n in sizes.items()):
             raise ValueError("unknown network")
         grid = WorkingGrid(tuple(settings["grid"]["spacing"]), settings["grid"]["factor"])
     except (ValueError, KeyError, TypeError) as error:
@@ -87,10 +93,7 @@ def load_settings(folder):
 def load_run(folder):
     """Read a run folder, or 'pretrained': the weights that come with the package.
 
-    Raises
-    ------
-    OrgansegError
-        No run folder, no weights in it yet, or weights of another architecture than run.json says.
+    An OrgansegError says that it is none, has no weights yet, or not those that run.json says.
 
     >>> run = load_run("pretrained")
     >>> run.grid.spacing, run.network.output_shape
@@ -107,7 +110,7 @@ def load_run(folder):
             # Keras names each layer that does not fit; one line below says it all.
             warnings.simplefilter("ignore")
             network.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # and so does a damaged HDF5 file
         found = f"{weights}: found weights of another architecture ({_reason(error)})"
         raise OrgansegError(f"{found}; expected those of run.json; train again") from None
     return Run(network, grid, settings)
@@ -133,7 +136,7 @@ def load_checkpoint(folder):
     try:
         with np.load(path) as stored:
             return int(stored["step"]), [stored[n] for n in sorted(stored.files) if n != "step"]
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged zip file raises whatever it likes
         found = f"{path}: found no checkpoint to go on from ({_reason(error)})"
         raise OrgansegError(f"{found}; expected one; train without --resume") from None
 
@@ -143,6 +146,8 @@ def begin_or_resume(folder, settings, resume):
 
     Refuses to overwrite a run, and to go on with one that began with other settings.
     """
+    for rest in folder.glob(".writing-*"):  # of a training that was killed
+        rest.unlink()
     if not (folder / "run.json").is_file():
         if resume:
             warn(f"{folder}: nothing to resume; a new run begins")
@@ -151,17 +156,34 @@ def begin_or_resume(folder, settings, resume):
         advice = "go on with --resume or choose another folder"
         raise OrgansegError(f"{folder}: found a run; expected an empty place; {advice}")
     before, _, _ = load_settings(folder)
-    for key in ("architecture", "grid", "seed", "trained_on"):
-        if before[key] != settings[key]:
-            found = f"{folder}: found a run with {key} {before[key]}"
-            raise OrgansegError(f"{found}; expected {settings[key]}; choose another folder")
+    was, now = (_flat(s) for s in (before, settings))
+    if differing := [key for key in now if was.get(key, now[key]) != now[key]]:
+        key = differing[0]
+        advice = "choose another folder (--start-from takes the weights along)"
+        found = f"{folder}: found a run with {key} {was[key]}"
+        raise OrgansegError(f"{found}; expected {now[key]}; {advice}")
     return load_checkpoint(folder) if (folder / "checkpoint.npz").is_file() else (0, None)
 
 
-def load_history(folder):
-    """The rows of history.csv, as dicts."""
+def _flat(settings):
+    """What a resumed run must agree in, whatever its profile is called."""
+    kept = ("architecture", "grid", "seed", "trained_on", "held_out")
+    profile = {key: value for key, value in settings["profile"].items() if key != "name"}
+    return {key: settings[key] for key in kept} | profile
+
+
+def profile_of(folder):
+    """The Profile that a run began with, or None where there is no run yet."""
+    if folder and (Path(folder) / "run.json").is_file():
+        return Profile(**load_settings(folder)[0]["profile"])
+    return None
+
+
+def load_history(folder, last):
+    """The rows of history.csv up to this step, as dicts; later ones have no checkpoint."""
     rows = pandas.read_csv(Path(folder) / "history.csv", dtype=str)  # then read to the digit
-    return rows.astype(float).astype({"step": int}).to_dict("records")
+    rows = rows.astype(float).astype({"step": int})
+    return rows[rows.step <= last].to_dict("records")
 
 
 def _reason(error):

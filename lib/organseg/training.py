@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from organseg import runs
 from organseg.backend import has_gpu, keras, resolve_precision
-from organseg.cases import Case, read_affine
+from organseg.cases import Case
 from organseg.errors import OrgansegError
 from organseg.geometry import WorkingGrid, canonical_spacing, choose_grid, to_working
 from organseg.inference import predict_probabilities
@@ -24,13 +24,17 @@ from organseg.organs import NUM_CLASSES, ORGAN_NAMES, ORGANS
 from organseg.profiles import find_profile
 from organseg.sampling import CropSampler, prefetch
 from organseg.scans import to_scan
+from organseg.volumes import read_affine
 
 
 def train(
     cases, out=None, profile=None, validation=(), seed=0, resume=False, grid=None, progress=True,
     start_from=None, after_validation=None,
 ):  # fmt: skip
-    """Train a U-Net on labelled cases.
+    """Train a U-Net on labelled cases: a Run, and the history of its validations.
+
+    The history is a list of dicts with step, seconds, loss, validation_loss and the validation's
+    mean Dice per organ (NaN where no case has the organ).
 
     Parameters
     ----------
@@ -38,7 +42,8 @@ def train(
         has crops. Files are read one at a time, and only their scan on the working grid is kept: it
         needs some 13 MB, the file's own 200 and more.
     out : the run folder to write (see `runs`), or None to keep everything in memory
-    profile : name in `PROFILES` or Profile; by default the one for this machine
+    profile : name in `PROFILES` or Profile; by default that of the run to go on with, or else the
+        one for this machine
     validation : cases that are never trained on, scored every `profile.validate_every` steps
     seed : of the network's first weights and of every mini-batch
     resume : go on from the checkpoint in `out`
@@ -46,19 +51,14 @@ def train(
     start_from : Run whose weights to begin with (e.g. `load_run('pretrained')`)
     after_validation : function of the history, called when a row has been added, e.g. to draw it
 
-    Returns
-    -------
-    Run with the trained network, and the history: a list of dicts with step, seconds, loss,
-    validation_loss and the validation's mean Dice per organ (NaN where no case has the organ)
-
     >>> import organseg
     >>> cases = [organseg.make_phantom(seed, (32, 32, 32)) for seed in range(3)]
-    >>> tiny = organseg.PROFILES["lesson"].replace(crop_size=16, base_filters=1, steps=2)
+    >>> tiny = organseg.PROFILES["lesson"].replace(crop_size=16, levels=2, steps=2)
     >>> run, history = train(cases, profile=tiny, progress=False)
     >>> [row["step"] for row in history], -1 < history[0]["loss"] < 0
     ([2], True)
     """
-    profile = find_profile(profile)
+    profile = find_profile(profile or (runs.profile_of(out) if resume else None))
     keras.utils.set_random_seed(seed)
     grid = grid or _grid_for(cases, profile)
     settings = _settings(profile, grid, seed, cases, validation)
@@ -77,7 +77,7 @@ def train(
     if stored is not None:
         _restore(segmenter, stored, out)
 
-    history = runs.load_history(out) if first else []
+    history = runs.load_history(out, first) if first else []
     before = history[-1]["seconds"] if history else 0.0
     for row in take_steps(segmenter, sampler, profile, first, before, progress):
         history.append(row | validate(network, held_out))
@@ -157,7 +157,7 @@ def mean_dice(row):
 
 def _settings(profile, grid, seed, cases, validation):
     """The content of run.json."""
-    architecture = {"network": "unet", "num_classes": NUM_CLASSES, "levels": 4}
+    architecture = {"network": "unet", "num_classes": NUM_CLASSES, "levels": profile.levels}
     architecture |= {"base_filters": profile.base_filters}
     names = {"trained_on": [c.name for c in cases], "held_out": [c.name for c in validation]}
     return runs.describe(architecture, grid, profile=asdict(profile), seed=seed, **names)
@@ -187,14 +187,16 @@ def take_steps(segmenter, sampler, profile, first=0, before=0.0, progress=False)
 
     `before` are the seconds that the steps up to `first` have taken.
     """
-    began, losses = time.monotonic() - before, []
+    began, losses, lost = time.monotonic() - before, [], 0
+    # In float16 a step whose scaled loss overflows is left out, and the scale halved: not forever.
+    most = 20 if _is_float16(segmenter) else 0
     bar = {"desc": f"training ({profile.name})", "unit": "step", "disable": not progress}
     batches = prefetch(sampler, first, profile.steps)
     with tqdm(batches, total=profile.steps, initial=first, **bar) as shown:
         for step, batch in enumerate(shown, start=first + 1):
             losses.append(segmenter.step(*batch))
-            # In float16 a step whose scaled loss overflows is left out, and the scale is lowered.
-            if not np.isfinite(losses[-1]) and not _is_float16(segmenter):
+            lost = 0 if np.isfinite(losses[-1]) else lost + 1
+            if lost > most:
                 found = f"found a loss of {losses[-1]} at step {step}"
                 raise OrgansegError(f"{found}; expected a number; lower the learning rate")
             if step % profile.validate_every == 0 or step == profile.steps:

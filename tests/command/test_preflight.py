@@ -9,7 +9,7 @@ import pytest
 
 from organseg import networks
 from organseg.__main__ import main
-from organseg.command.preflight import Pace, PeakMemory, measure_pace
+from organseg.command.preflight import Pace, measure_pace, peak_memory
 from organseg.profiles import PROFILES
 
 TINY = PROFILES["lesson"].replace(base_filters=1, crop_size=16)
@@ -56,7 +56,7 @@ def test_a_machine_is_measured_in_the_time_given():
 
 def test_memory_that_is_given_back_still_counts():
     before = psutil.Process().memory_info().rss
-    with PeakMemory() as memory:
+    with peak_memory() as memory:
         held = np.ones(50_000_000)
         time.sleep(0.3)
         del held

@@ -11,11 +11,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from organseg.cases import case_name, load_case, read_volume, save_image, save_label
+from organseg.cases import load_case
 from organseg.errors import OrgansegError, OrgansegWarning
-from organseg.files import whole_file
+from organseg.files import case_name, whole_file
 from organseg.folders import CaseFiles, find_cases, read_dataset_json, split, write_dataset_json
 from organseg.organs import ORGAN_IDS, ORGANS
+from organseg.volumes import read_volume, save_image, save_label
 
 LEGAL = {  # shape and axes
     "ibsi_digital_tiny.nii.gz": ((5, 4, 4), "LPS"),
@@ -353,7 +354,7 @@ def test_reading_gives_no_warnings(scan):
 
 def test_a_header_that_claims_more_than_the_memory_is_refused(tmp_path, monkeypatch):
     save_image(np.zeros((20, 20, 20)), np.eye(4), tmp_path / "big.nii.gz")
-    monkeypatch.setattr("organseg.cases.psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000}))
+    monkeypatch.setattr("organseg.volumes.psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000}))
     with pytest.raises(OrgansegError, match="claims 0.0 GB of voxels; found 0.0 GB of free memory"):
         read_volume(tmp_path / "big.nii.gz")
 

@@ -8,7 +8,7 @@ import pytest
 from nibabel import orientations
 from scipy import ndimage
 
-from organseg.cases import Case, load_case, read_affine
+from organseg.cases import Case, load_case
 from organseg.errors import OrgansegWarning
 from organseg.geometry import (
     AIR,
@@ -21,6 +21,7 @@ from organseg.geometry import (
     to_working,
 )
 from organseg.scans import normalise
+from organseg.volumes import read_affine
 
 THREE = WorkingGrid()
 ONE = WorkingGrid((1.0, 1.0, 1.0))

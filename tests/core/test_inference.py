@@ -111,8 +111,8 @@ def test_the_reach_and_the_multiple_follow_from_the_network(levels, multiple, vo
         if hasattr(layer, "kernel"):  # all positive, so that nothing cancels and no ReLU is silent
             layer.set_weights([np.full(w.shape, w.ndim > 1, np.float32) for w in layer.get_weights()])
     scores = keras.Model(network.inputs, network.layers[-2].output)
-    size = 4 * 16 * -(-voxels // 16)
-    start = size // 2  # a tile begins here
+    start = multiple * (-(-voxels // multiple) + 1)  # a tile begins here, with more than the reach on both sides
+    size = 2 * start + multiple
     image = np.zeros((size, multiple, size, 1), np.float32)
     image[np.arange(size), :, np.arange(size)] = 1.0  # a batch of images, each with one bright line
     change = scores.predict(image, batch_size=64, verbose=0) - scores.predict(0 * image[:1], verbose=0)

@@ -208,7 +208,7 @@ def test_slices_of_512_pixels_become_128_and_a_quarter_of_the_slices_stays():
 
 
 def test_the_curves_show_the_training_and_the_testing_loss(cases):
-    profile = PROFILES["lesson"].replace(base_filters=1, crop_size=16, steps=4, validate_every=2)
+    profile = PROFILES["lesson"].replace(levels=2, crop_size=8, steps=4, validate_every=2)
     _, history = train(cases[:3], None, profile, cases[3:], progress=False)
     figure = draw_curves(history)
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}

@@ -108,9 +108,9 @@ def test_as_many_fit_as_the_memory_holds():
 
 
 def test_a_size_that_does_not_fit_is_refused(paper):
-    with pytest.raises(OrgansegError, match="expected sizes that fit"):
+    with pytest.raises(OrgansegError, match="60 × 60 × 60; expected a size that fits"):
         layer_costs(paper, 60)
-    with pytest.raises(OrgansegError, match="input_size"):
+    with pytest.raises(OrgansegError, match="64 × 64; .* give input_size"):
         layer_costs(paper, (64, 64))
 
 

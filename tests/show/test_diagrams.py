@@ -190,6 +190,11 @@ def twice():
     return keras.Model(inputs, convolution(convolution(inputs)))
 
 
+def test_a_layer_that_is_used_twice_is_drawn_twice_and_has_its_parameters_once():
+    cards, _ = read_model(twice())
+    assert [bar.parameters for bar in bars_of(cards)] == [0, 9 * 4 * 4 + 4, 0]
+
+
 def unpadded():
     inputs = keras.Input((None, None, 1))
     return keras.Model(inputs, layers.Conv2D(4, 3)(inputs))
@@ -204,7 +209,6 @@ def unpadded():
             "found 0 inputs and 0 outputs; expected one of each; add a keras.Input",
         ),
         (two_inputs, None, "2 inputs and 1 outputs"),
-        (twice, None, "used twice"),
         (residual, None, "'add' that does not cross a U"),
         (unpadded, None, "give input_size"),
         (lambda: unet(base_filters=1), (20, 20, 20), "images of 20 × 20 × 20; expected a size that fits"),

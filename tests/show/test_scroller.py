@@ -148,8 +148,8 @@ HU = np.linspace(-1000, 1000, 4 * 4 * 4).reshape(4, 4, 4)
 BAD = {
     "2-D": ((HU[0],), {}, "expected .x, y, z."),
     "labels elsewhere": ((HU, np.zeros((4, 4, 3), int)), {}, "found labels of shape"),
-    "unknown ids": ((HU, np.full(HU.shape, 8)), {}, "ids 0 to 7"),
-    "probabilities": ((HU, np.zeros(HU.shape)), {}, "argmax"),
+    "unknown ids": ((HU, np.full(HU.shape, 8)), {}, "found label ids 8; expected 0 to 7"),
+    "probabilities": ((HU, np.full(HU.shape, 0.5)), {}, "found label ids 0.5; expected 0 to 7"),
     "normalised": ((HU / 4000 + 0.5,), {}, "expected HU"),
     "plane": ((HU,), {"plane": "oblique"}, "expected one of 'axial', 'coronal', 'sagittal'"),
     "window": ((HU,), {"window": "brain"}, "expected one of 'soft tissue'"),

@@ -1,15 +1,12 @@
-"""Before a long training: what a step takes on this machine, and so what the whole would take.
-
-A training of days should not begin with a guess. `measure_pace` builds the network of a profile,
-takes real steps on crops of phantoms for as long as it is given, and counts up to the profile's
-steps and the paper's 50,000 (II.D).
-"""
+"""Before a long training: what a step takes on this machine, and so what the whole would take."""
 
 import os
 import statistics
 import threading
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import psutil
 
@@ -19,6 +16,7 @@ from organseg.phantom import make_phantom
 from organseg.profiles import Profile, find_profile
 from organseg.sampling import CropSampler
 from organseg.scans import to_scan
+from organseg.show.architecture import count
 from organseg.training import compile_for_training
 
 ITERATIONS = 50_000  # of the paper (II.D)
@@ -26,28 +24,16 @@ ITERATIONS = 50_000  # of the paper (II.D)
 
 @dataclass(frozen=True)
 class Pace:
-    """What was measured; printed, it says so in four lines.
-
-    Attributes
-    ----------
-    profile : Profile
-    device, precision : str, what computed, and in which Keras dtype policy
-    parameters : int, trainable ones
-    first_seconds : float, the first step, which builds the graph as well
-    step_seconds : list of float, each step after it
-    crop_seconds : float, to draw and warp one mini-batch
-    memory_gb : float, the most that was held while training: of the GPU, or by the whole process
-        (1 GB: 10⁹ bytes)
-    """
+    """What was measured; printed, it says so in four lines."""
 
     profile: Profile
-    device: str
-    precision: str
-    parameters: int
-    first_seconds: float
-    step_seconds: list
-    crop_seconds: float
-    memory_gb: float
+    device: str  #: what computed
+    precision: str  #: in which Keras dtype policy
+    parameters: int  #: trainable ones
+    first_seconds: float  #: the first step, which builds the graph as well
+    step_seconds: list  #: each step after it
+    crop_seconds: float  #: to draw and warp one mini-batch
+    memory_gb: float  #: the most held while training, of the GPU or by the process; GB: 10⁹ bytes
 
     @property
     def seconds_per_step(self):
@@ -59,29 +45,23 @@ class Pace:
         return (self.first_seconds + (steps - 1) * self.seconds_per_step) / 3600
 
     def __str__(self):
-        p, step, count = self.profile, statistics.median(self.step_seconds), len(self.step_seconds)
+        p, step = self.profile, statistics.median(self.step_seconds)
         return (
             f"profile {p.name}: {p.batch_size} crops of {p.crop_size}³ voxels, "
             f"{self.parameters:,} parameters, {self.precision}, on {self.device}\n"
-            f"time     {1000 * step:.0f} ms per step ({count} steps after a first one of "
-            f"{self.first_seconds:.1f} s), {1000 * self.crop_seconds:.0f} ms to draw its crops "
-            f"meanwhile\nmemory   {self.memory_gb:.1f} GB\n"
+            f"time     {1000 * step:.0f} ms per step ({len(self.step_seconds)} steps after a first "
+            f"one of {self.first_seconds:.1f} s), {1000 * self.crop_seconds:.0f} ms to draw its "
+            f"crops meanwhile\nmemory   {self.memory_gb:.1f} GB\n"
             f"so       {_in_words(self.hours(p.steps))} for the profile's {p.steps:,} steps, "
             f"{_in_words(self.hours())} for {ITERATIONS:,}, without validation"
         )
 
 
 def measure_pace(profile=None, seconds=60):
-    """Measure what a training step takes here.
+    """What a training step takes here, measured in real steps on crops of phantoms: a `Pace`.
 
-    Parameters
-    ----------
-    profile : name in `PROFILES` or Profile; by default the one for this machine
-    seconds : when to stop; the first step and two more are always taken, however long they last
-
-    Returns
-    -------
-    Pace
+    `profile` is a name in `PROFILES` or a Profile, by default the one for this machine. After so
+    many `seconds` it stops; the first step and two more are always taken, however long they last.
 
     >>> pace = measure_pace(find_profile("lesson").replace(base_filters=1, crop_size=16), seconds=1)
     >>> len(pace.step_seconds) >= 2, pace.hours(1_000_000) > pace.hours()
@@ -94,16 +74,15 @@ def measure_pace(profile=None, seconds=60):
     sampler = CropSampler([to_scan(phantom) for phantom in phantoms], **profile.crops)
     drawing, batch = _timed(sampler.batch, 0)
     precision = resolve_precision(profile.precision, training=True)
-    with PeakMemory() as memory:
+    with peak_memory() as memory:
         network = unet(base_filters=profile.base_filters, dtype=precision)
         segmenter = compile_for_training(network, profile)
         times = []
         while len(times) < 3 or time.monotonic() + times[-1] < ends:
             # The loss becomes a number here: on a GPU the step has ended only then.
             times.append(_timed(segmenter.step, *batch)[0])
-    parameters = sum(int(keras.ops.size(weight)) for weight in network.trainable_weights)
     device = "a GPU" if has_gpu() else f"a CPU ({os.cpu_count()} cores)"
-    held = memory.bytes / 1e9
+    parameters, held = count(network.trainable_weights), memory.bytes / 1e9
     return Pace(profile, device, precision, parameters, times[0], times[1:], drawing, held)
 
 
@@ -117,40 +96,35 @@ def _timed(function, *arguments):
     return time.perf_counter() - began, result
 
 
-class PeakMemory:
-    """The most memory that is held while a block of code runs, in `bytes`.
+@contextmanager
+def peak_memory(children=False):
+    """The most memory that is held while a block of code runs; its `bytes` are known afterwards.
 
     On a GPU it is the peak that the framework reports; else the resident memory of this process,
     looked at 20 times a second. With `children`, it is that of the processes it has started.
     """
+    peak, ended = SimpleNamespace(bytes=0), threading.Event()
 
-    def __init__(self, children=False):
-        self.children, self.bytes = children, 0
-
-    def __enter__(self):
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self._look, daemon=True)
-        self.thread.start()
-        return self
-
-    def _look(self):
+    def look():
+        own = psutil.Process()
         while True:
-            own = psutil.Process()
             total = 0
-            for process in own.children(recursive=True) if self.children else [own]:
-                try:
+            for process in own.children(recursive=True) if children else [own]:
+                with suppress(psutil.Error):  # it has ended meanwhile
                     total += process.memory_info().rss
-                except psutil.Error:  # it has ended meanwhile
-                    continue
-            self.bytes = max(self.bytes, total)
-            if self.stopped.wait(0.05):
+            peak.bytes = max(peak.bytes, total)
+            if ended.wait(0.05):
                 return
 
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.thread.join()
-        if has_gpu() and not self.children:
-            self.bytes = _peak_of_gpu()
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+    if has_gpu() and not children:
+        peak.bytes = _peak_of_gpu()
 
 
 def _peak_of_gpu():

@@ -3,19 +3,22 @@
 Keras and Matplotlib are imported where a command needs them: `organseg info` starts at once.
 """
 
-import shutil
+import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from organseg import cases, folders
+from organseg import cases, folders, volumes
 from organseg.command.doubts import TellingFiles, doubts, tilt
 from organseg.errors import OrgansegError, warn
-from organseg.files import IMAGE_ENDINGS, case_name, label_name, whole_file
-from organseg.folders import find_cases, image_file, label_file, read_dataset_json
+from organseg.files import case_name, label_name, listed, niftis_by_name, whole_file
+from organseg.folders import CaseFiles, find_cases, image_file, label_file, read_dataset_json
 from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
 from organseg.profiles import find_profile
+
+PHANTOMS = "phantoms"  # the data set's name in dataset.json
 
 
 def phantom(options):
@@ -24,18 +27,21 @@ def phantom(options):
 
     folder, written = Path(options.folder), 0
     about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
+    if about.get("name", PHANTOMS) != PHANTOMS:
+        found = f"{folder}: found the data set {about['name']!r}"
+        raise OrgansegError(f"{found}; expected an empty folder or one of phantoms; choose another")
     annotated = about.get("annotated_labels", {})
     for seed in range(options.seed, options.seed + options.cases):
         name = f"phantom_{seed:04d}"
         image, label = image_file(folder, "Tr", name), label_file(folder, "Tr", name)
         if options.overwrite or not (image.is_file() and label.is_file()):
             case = make_phantom(seed, tuple(options.shape))
-            cases.save_image(case.image, case.affine, image)
-            cases.save_label(case.label, case.affine, label)
+            volumes.save_image(case.image, case.affine, image)
+            volumes.save_label(case.label, case.affine, label)
             written += 1
         annotated[name] = ORGAN_IDS
     made_by = "Synthetic abdomens made by 'organseg phantom'"
-    folders.write_dataset_json(folder, "phantoms", annotated, made_by)
+    folders.write_dataset_json(folder, PHANTOMS, annotated, made_by)
     skipped = f", skipped {options.cases - written} that were there"
     print(f"wrote {written} phantoms to {folder}" + (skipped if written < options.cases else ""))
 
@@ -49,40 +55,38 @@ def preflight(options):
 
 def train(options):
     """Train a network on a data folder and write a run folder."""
-    files, out = find_cases(options.data), Path(options.out)
-    training, held_out = (
-        folders.split(files, options.test, options.seed) if options.test else (files, [])
-    )
-    from organseg.runs import load_run
+    out, files = Path(options.out), find_cases(options.data)
+    to_train, held_out = folders.split(files, options.test, options.seed)
+    from organseg import runs, training
     from organseg.show.curves import draw_curves
-    from organseg.training import mean_dice
-    from organseg.training import train as train_network
 
     if options.overwrite and (out / "run.json").is_file():
-        shutil.rmtree(out)
+        for name in (*runs.FILES, "curves.png"):  # and nothing else that lies there
+            (out / name).unlink(missing_ok=True)
     changed = {k: v for k in ("steps", "precision", "spacing") if (v := getattr(options, k))}
-    profile = find_profile(options.profile).replace(**changed)
+    begun = runs.profile_of(out) if options.resume else None
+    profile = find_profile(options.profile or begun).replace(**changed)
     print(
         f"profile {profile.name}: {profile.steps} steps of {profile.batch_size} crops of "
         f"{profile.crop_size}³ voxels, {profile.organ_share:.0%} of them centred on an organ, "
-        f"{len(training)} cases, {len(held_out)} held out"
+        f"{len(to_train)} cases, {len(held_out)} held out"
     )
 
     def draw(history):
         with whole_file(out / "curves.png") as aside:
             draw_curves(history).savefig(aside, dpi=110)
 
-    _, history = train_network(
-        TellingFiles.of(training), out, profile, TellingFiles.of(held_out), options.seed,
-        options.resume, after_validation=draw,
-        start_from=load_run(options.start_from) if options.start_from else None,
-    )  # fmt: skip
+    start = runs.load_run(options.start_from) if options.start_from else None
+    both = TellingFiles.of(to_train), TellingFiles.of(held_out)
+    more = {"resume": options.resume, "after_validation": draw, "start_from": start}
+    _, history = training.train(both[0], out, profile, both[1], options.seed, **more)
     last = history[-1]
     took = f"{last['step']} steps and {last['seconds']:.0f} s"
     print(f"loss {last['loss']:.3f} after {took}; the run is in {out}")
     if held_out:
+        mean = f"mean {training.mean_dice(last):.2f}"
         scores = ", ".join(f"{name} {last[f'dice_{name}']:.2f}" for name in ORGAN_NAMES)
-        print(f"Dice of the held-out, on the working grid: mean {mean_dice(last):.2f} ({scores})")
+        print(f"Dice of the held-out, on the working grid: {mean} ({scores})")
 
 
 def predict(options):
@@ -94,12 +98,15 @@ def predict(options):
         print("pretrained: trained on phantoms only, so expect little of it on a patient's scan")
     skip = () if options.all else run.settings.get("trained_on", ())
     files, failed = TellingFiles.of(_images_of(Path(options.images), skip)), 0
+    _refuse_to_write_among(files, out)
     for file in files:
         target = out / f"{file.name}.nii.gz"
-        if target.is_file() and not options.overwrite:
-            print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
-            continue
         try:
+            if target.is_file() and not options.overwrite:
+                print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
+                if not target.with_name(f"{file.name}.png").is_file():  # it was interrupted
+                    _draw(file.load(), target)
+                continue
             _predict_one(run, file, target, options)
         except OrgansegError as error:
             if len(files) == 1:
@@ -111,15 +118,45 @@ def predict(options):
         raise OrgansegError(f"{failed} of {len(files)} images could not be segmented; {told}")
 
 
+def _refuse_to_write_among(files, out):
+    """Predictions have the names of their scans, and those of their labels: never beside either."""
+    for file in files:
+        for given in (file.image, file.label):
+            if given and out.is_dir() and os.path.samefile(Path(given).parent, out):
+                found = f"{out}: found {Path(given).name}, which is given"
+                expected = "expected another folder for what is predicted"
+                raise OrgansegError(f"{found}; {expected}; choose another --out")
+
+
+def _draw(case, target, label=None):
+    """The picture beside a prediction."""
+    from organseg.show.slices import save_overlay
+
+    label = cases.read_label(target)[0] if label is None else label
+    save_overlay(case, label, target.with_name(f"{case.name}.png"))
+
+
+def _images_of(path, skip):
+    """The images to work on: a file, a plain folder's, or a data folder's but for `skip`."""
+    if every := _cases_of(path, labels_needed=False):
+        files = [file for file in every if file.name not in skip]
+        if not files:
+            found = f"{path}: found no case that the run was not trained on"
+            raise OrgansegError(f"{found}; expected new ones; --all takes the others too")
+        if skipped := len(every) - len(files):
+            print(f"skipped {skipped} cases that the run was trained on (--all takes them too)")
+        return files
+    return [CaseFiles(name, image) for name, image in _niftis(path, case_name).items()]
+
+
 def _predict_one(run, file, target, options):
     from organseg.inference import predict as segment
-    from organseg.show.slices import save_overlay
 
     case = file.load()
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
-    cases.save_label(label, case.affine, target)
-    save_overlay(case, label, target.with_name(f"{file.name}.png"))
-    voxels, ml = np.bincount(label.ravel(), minlength=8), np.prod(case.spacing) / 1000
+    volumes.save_label(label, case.affine, target, like=file.image)
+    _draw(case, target, label)
+    voxels, ml = np.bincount(label.ravel(), minlength=8), abs(np.linalg.det(case.affine)) / 1000
     found = [f"{organ.name} {voxels[organ.id] * ml:.0f} ml" for organ in ORGANS if voxels[organ.id]]
     print(f"{file.name}: {', '.join(found) or 'no organ found'}; wrote {target}")
 
@@ -130,18 +167,16 @@ def evaluate(options):
 
     from organseg.tables import organ_table, save_scores
 
-    predictions = {label_name(path): path for path in _niftis(Path(options.predictions))}
-    truth = _labels_of(Path(options.labels))
-    if not predictions:
-        found = f"{options.predictions}: found no NIfTI file"
-        raise OrgansegError(f"{found}; expected those of 'organseg predict'; check the path")
-    if not truth.keys() & predictions:
+    predictions, truth = _niftis(Path(options.predictions)), _labels_of(Path(options.labels))
+    both = [name for name in predictions if name in truth]
+    if not both:
         found = f"{options.labels}: found no label for any of {len(predictions)} predictions"
         raise OrgansegError(f"{found}; expected files of the same names")
     for name in predictions.keys() - truth:
         warn(f"{predictions[name].name}: no label of this name, not scored")
-    out = Path(options.out) if options.out else Path(options.predictions) / "table.csv"
-    both = [name for name in predictions if name in truth]
+    out = Path(options.out or Path(options.predictions) / "table.csv")
+    if out.suffix != ".csv":
+        raise OrgansegError(f"{out}: found no name of a table; expected one in .csv; change --out")
     scores = [_score_one(truth[name], predictions[name], out) for name in both]
     scores = pandas.concat(scores, ignore_index=True)
     save_scores(scores, out)
@@ -149,20 +184,26 @@ def evaluate(options):
     for measure in ("hausdorff95_mm", "assd_mm"):
         print(f"\n{organ_table(scores, measure).cells.to_string(col_space=6)}")
     print(f"\n{len(both)} cases; a row per case and organ in {out}")
+    known = _trained_on(options.run)
+    if missing := sorted(name for name in truth.keys() - predictions if name not in known):
+        found = f"found no prediction for {len(missing)} labels: {listed(missing)}"
+        expected = "expected one for each that the run was not trained on (--run RUN tells which)"
+        raise OrgansegError(f"{found}; {expected}; the table has the others")
+
+
+def _trained_on(run):
+    from organseg.runs import load_settings
+
+    return load_settings(run)[0].get("trained_on", ()) if run else ()
 
 
 def _labels_of(folder):
     """The labels to score against, by case: a data folder's, or the files of a plain folder."""
-    if (folder / "imagesTr").is_dir():
-        parts = [part for part in ("Tr", "Ts") if (folder / f"images{part}").is_dir()]
-        return {f.name: f for part in parts for f in find_cases(folder, part) if f.label}
+    if every := _cases_of(folder):
+        return {file.name: file for file in every if file.label}
     about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
-    annotated, paths = about.get("annotated_labels", {}), _niftis(folder)
-    named = {label_name(path): path for path in paths}
-    return {
-        n: folders.CaseFiles(n, None, p, tuple(annotated.get(n, ORGAN_IDS)))
-        for n, p in named.items()
-    }
+    known, named = about.get("annotated_labels", {}), _niftis(folder)
+    return {n: CaseFiles(n, None, p, tuple(known.get(n, ORGAN_IDS))) for n, p in named.items()}
 
 
 def _score_one(file, path, out):
@@ -172,16 +213,17 @@ def _score_one(file, path, out):
 
     case = file.load() if file.image else None
     truth, affine = (case.label, case.affine) if case else cases.read_label(file.label)
-    predicted = cases.organ_ids(cases.read_on_grid(path, truth, affine, file.label), path)
+    predicted = cases.organ_ids(volumes.read_on_grid(path, truth, affine, file.label), path)
     if case:
         save_overlay(case, predicted, out.parent / f"{out.stem}_{file.name}.png")
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return score_case(truth, predicted, spacing, file.annotated, file.name)
+    return score_case(truth, predicted, affine, file.annotated, file.name, patient=file.patient)
 
 
 def info(options):
     """Say what a file holds and what looks wrong with it."""
-    case = cases.load_case(options.image)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        case = cases.load_case(options.image)
     values = case.image[np.isfinite(case.image)]
     low, high = np.percentile(values, (1, 99))
     turned = f", turned by {tilt(case):.1f}°" if tilt(case) > 0.1 else ""
@@ -190,33 +232,23 @@ def info(options):
     print(f"axes     {case.axes}{turned}")
     ends = f"{values.min():g} to {values.max():g} HU"
     print(f"values   {ends}; 1 % below {low:g}, 1 % above {high:g}")
-    found = [f"look at  {line}" for line in doubts(case)]
+    lines = [str(warning.message) for warning in told] + doubts(case)
+    found = [f"look at  {line}" for line in lines]
     print("\n".join(found or ["nothing looks wrong"]))
 
 
-def _images_of(path, skip=()):
-    """The images to work on: a file, a plain folder's, or a data folder's but for `skip`."""
+def _cases_of(path, labels_needed=True):
+    """The cases of a data folder, of both its parts; none where the path is something else."""
     parts = [part for part in ("Tr", "Ts") if (path / f"images{part}").is_dir()]
-    if parts:
-        every = [file for part in parts for file in find_cases(path, part)]
-        files = [file for file in every if file.name not in skip]
-        if len(files) < len(every):
-            count = len(every) - len(files)
-            print(f"skipped {count} cases that the run was trained on (--all takes them too)")
-    else:
-        files = [folders.CaseFiles(case_name(image), image) for image in _niftis(path)]
-    if not files:
-        found = f"{path}: found no image left to work on"
-        raise OrgansegError(f"{found}; expected NIfTI files or a data folder; check the path")
-    return files
+    return TellingFiles.of(f for part in parts for f in find_cases(path, part, labels_needed))
 
 
-def _niftis(path):
-    """The NIfTI files of a folder, sorted; or the file itself, whatever it is called."""
+def _niftis(path, name_of=label_name):
+    """The NIfTI files of a folder by name; or the file itself, whatever it is called."""
     if path.is_file():
-        return [path]
-    if not path.is_dir():
-        expected = "expected NIfTI images; check the path"
-        raise OrgansegError(f"{path}: no such file or folder; {expected}")
-    files = [file for file in path.iterdir() if file.name.endswith(IMAGE_ENDINGS[:2])]
-    return sorted(file for file in files if not file.name.startswith("."))
+        return {name_of(path): path}
+    files = niftis_by_name(path, name_of) if path.is_dir() else {}
+    if not files:
+        found = "found no NIfTI file" if path.is_dir() else "no such file or folder"
+        raise OrgansegError(f"{path}: {found}; expected NIfTI images; check the path")
+    return files

@@ -8,10 +8,8 @@ an estimate: what a program really holds depends on what it keeps, computes anew
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
-
-from organseg.backend import keras
 from organseg.errors import OrgansegError
+from organseg.show.architecture import trace
 
 USABLE = 0.9  # of a GPU's memory; the rest is the framework's own and lost between the blocks
 BYTES_PER_WEIGHT = 16  # float32: the weight, its gradient, and the two averages that Adam keeps
@@ -29,69 +27,27 @@ class LayerCost:
     bytes: int  # of its output
 
 
-def _cost(name, kind, output, parameters=0, flops=0):
-    number = np.dtype(output.dtype.replace("bfloat", "float"))  # numpy knows no bfloat16
-    shape = output.shape[1:]
-    return LayerCost(name, kind, shape, parameters, flops, prod(shape) * number.itemsize)
-
-
-class _StandIn(keras.Operation):
-    """Takes a layer's place in a copy of the model and notes its cost: a copy without weights."""
-
-    def __init__(self, layer, costs):
-        super().__init__(name=layer.name)
-        self.layer, self.costs = layer, costs
-        self.parameters = sum(prod(w.shape) for w in getattr(layer, "trainable_weights", []))
-
-    def compute_output_spec(self, *inputs, **options):
-        output = self.layer.compute_output_spec(*inputs, **options)
-        before = [each.shape[1:-1] for each in keras.tree.flatten(inputs) if hasattr(each, "shape")]
-        if len(set(before)) > 1:
-            raise ValueError(f"{self.name} joins {before}")
-        kind, kernel = type(self.layer).__name__, getattr(self.layer, "kernel", None)
-        places = before[0] if "Transpose" in kind else output.shape[1:-1]
-        flops = 0 if kernel is None else 2 * prod(kernel.shape) * prod(places)
-        self.costs.append(_cost(self.name, kind, output, self.parameters, flops))
-        self.parameters = 0  # a layer that is used twice has its weights once
-        return output
-
-
 def layer_costs(model, input_size):
     """The cost of every layer for one image, from image to output: a list of LayerCost.
 
     A convolution multiplies each of its weights once for each voxel that it puts out (zeros of the
-    padding included), a transposed convolution once for each voxel that comes in.
+    padding included), a transposed convolution once for each voxel that comes in. The model must be
+    a built keras.Model with one input and one output, and `input_size` (int, or tuple (x, y[, z]))
+    must fit it; otherwise OrgansegError.
 
-    Parameters
-    ----------
-    model : keras.Model, built, with one input and one output; OrgansegError otherwise
-    input_size : int or tuple, the image size (x, y[, z]); OrgansegError where it does not fit
-
-    Examples
-    --------
     >>> from organseg import unet
     >>> image, convolution, *_ = layer_costs(unet(), 64)
     >>> convolution.shape, convolution.flops == 2 * (27 * 32) * 64**3
     ((64, 64, 64, 32), True)
     """
-    ends = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
-    if (found := [len(tensors) for tensors in ends]) != [1, 1]:
-        found = "{} inputs and {} outputs".format(*found)
-        raise OrgansegError(f"{model.name}: found {found}; expected a built model with one of each")
-    [given], [output] = ends
-    same = keras.Model(given, output)  # but never Sequential, where nothing can stand in
-    try:
-        size = np.broadcast_to(input_size, len(given.shape) - 2).tolist()
-        image = keras.Input((*size, given.shape[-1]), dtype=given.dtype)
-        if any(n not in (None, m) for n, m in zip(given.shape, image.shape, strict=True)):
-            raise ValueError(f"the image has the shape {given.shape}")
-        costs = [_cost(same.layers[0].name, "InputLayer", image)]
-        keras.models.clone_model(same, image, lambda layer: _StandIn(layer, costs))
-    except ValueError as error:
-        raise OrgansegError(
-            f"{model.name}: found input_size={input_size}; expected sizes that fit "
-            f"{given.shape[1:-1]} and every pooling, such as multiples of 8"
-        ) from error
+    costs = []
+    for layer, inputs, output, parameters in trace(model, input_size):
+        kind, kernel = type(layer).__name__, getattr(layer, "kernel", None)
+        before = [tensor.shape[1:-1] for tensor in inputs]
+        places = before[0] if "Transpose" in kind else output.shape[1:-1]
+        flops = 0 if kernel is None else 2 * prod(kernel.shape) * prod(places)
+        size = prod(output.shape[1:]) * (2 if "16" in output.dtype else 4)  # float16, bfloat16
+        costs.append(LayerCost(layer.name, kind, output.shape[1:], parameters, flops, size))
     return costs
 
 
@@ -101,8 +57,6 @@ def training_flops(model, input_size, batch_size=1):
     There a layer needs the gradient of its weights and the gradient of its input, and each takes as
     many multiplications as the layer itself.
 
-    Examples
-    --------
     >>> from organseg import unet
     >>> print(f"{training_flops(unet(), 64, batch_size=3) / 1e12:.2f} TFLOP")
     4.40 TFLOP
@@ -116,8 +70,6 @@ def training_bytes(model, input_size, batch_size=1):
     Every layer's output is counted once for every image, because the way back needs it; and 16
     bytes for every weight: itself, its gradient and the two averages of Adam, in float32.
 
-    Examples
-    --------
     >>> from organseg import unet
     >>> training_bytes(unet(), 64, batch_size=0) / 16  # without images: its weights
     19071784.0
@@ -129,15 +81,9 @@ def training_bytes(model, input_size, batch_size=1):
 def crops_that_fit(model, input_size, memory, usable=USABLE):
     """How many images of this size a training step may have, by the estimate of `training_bytes`.
 
-    Parameters
-    ----------
-    model : keras.Model; with `dtype='mixed_float16'`, outputs take half the memory
-    input_size : int or tuple, the size of the images or crops
-    memory : of the GPU, in bytes
-    usable : the part of it that the training may take
+    `memory` is that of the GPU in bytes, `usable` the part of it that the training may take. In a
+    network of `dtype='mixed_float16'` outputs take half the memory.
 
-    Examples
-    --------
     >>> from organseg import unet
     >>> crops_that_fit(unet(), 64, memory=24e9)
     15

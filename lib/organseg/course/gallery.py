@@ -1,8 +1,5 @@
 """The gallery of failures of chapter 12: a sound training and eight broken ones, stored by
-benchmarks/broken_runs.py.
-
-Each has its curves, its scores, and one picture of what the network was given and what came out.
-"""
+benchmarks/broken_runs.py, each with what the network was given and what came out."""
 
 from dataclasses import dataclass, fields
 
@@ -38,8 +35,6 @@ class GalleryRun:
 def gallery_run(name):
     """A stored run: 'sound', or one of the broken ones, 'A' to 'H'.
 
-    Examples
-    --------
     >>> run = gallery_run("sound")
     >>> print(f"mean Dice after {run.steps[-1]:.0f} steps: {run.validation_dice[-1]:.1f}")
     mean Dice after 400 steps: 0.7
@@ -55,8 +50,6 @@ def gallery_run(name):
 def draw_gallery_run(run, title=""):
     """The curves and the pictures of a run, as a matplotlib Figure.
 
-    Examples
-    --------
     >>> draw_gallery_run(gallery_run("A"), "run A").get_suptitle()
     'run A'
     """

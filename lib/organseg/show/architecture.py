@@ -1,12 +1,16 @@
 """What a Keras model is made of, read from the model itself: its layers as bars, bars of one
-resolution as cards. `diagrams.draw_network` draws them.
+resolution as cards. `diagrams.draw_network` draws them; `course.costs` counts what they cost.
 
 Batch normalisation and activations are named and counted with the layer before them.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from math import log2, prod
+from typing import NamedTuple
+
+import numpy as np
 
 from organseg.backend import keras
 from organseg.errors import OrgansegError
@@ -28,6 +32,61 @@ KINDS = {  # of layers, in the legend's order: a pattern of their words, and the
 SHORT = {"BatchNormalization": "batch norm", "ConvTranspose": "transposed conv", "ReLU": "ReLU"}
 SHORT |= {"InputLayer": "image", "UpSampling": "up-sampling"}
 OPEN = 4096  # stands for an edge of the image that may have any length
+
+
+class Call(NamedTuple):
+    """What one layer does on the way of an image; tensors have a shape and a type, no values."""
+
+    layer: keras.Operation
+    inputs: list
+    output: keras.KerasTensor
+    parameters: int = 0  # trainable ones; 0 where the layer is used again
+
+
+def trace(model, input_size=None):
+    """The calls of a model's layers, from the image to the output, for images of a size: an int, a
+    tuple (x, y[, z]), or by default the model's own, where `OPEN` stands for an open edge.
+    OrgansegError: the model is not built with one input and one output, or the size does not fit.
+    """
+    ends = [getattr(model, name, None) or [] for name in ("inputs", "outputs")]
+    if (found := [len(tensors) for tensors in ends]) != [1, 1]:
+        found = f"{model.name}: found {found[0]} inputs and {found[1]} outputs"
+        raise OrgansegError(f"{found}; expected one of each; add a keras.Input, or take its parts")
+    [given], [output] = ends
+    _, *own, channels = given.shape
+    size = own if input_size is None else np.asarray(input_size).tolist()
+    size = size if isinstance(size, list) else [size] * len(own)
+    same = keras.Model(given, output)  # but never Sequential, where nothing can stand in
+    try:
+        if any(edge not in (None, n) for edge, n in zip(own, size, strict=True)):
+            raise ValueError(f"the model's own size is {own}")
+        shape = *(edge or OPEN for edge in size), channels
+        image = keras.Input(shape, dtype=given.dtype, name=given.name)
+        calls = [Call(same.layers[0], [], image)]
+        keras.models.clone_model(same, image, lambda layer: _StandIn(layer, calls))
+    except ValueError as error:
+        found = f"{model.name}: found images of {' × '.join(map(str, size))}"
+        expected = "expected a size that fits each layer; give input_size"
+        raise OrgansegError(f"{found}; {expected}") from error
+    return calls
+
+
+class _StandIn(keras.Operation):
+    """Takes a layer's place in a copy of the model and notes its calls: a copy without weights."""
+
+    def __init__(self, layer, calls):
+        super().__init__(name=layer.name)
+        self.layer, self.calls = layer, calls
+        self.parameters = count(getattr(layer, "trainable_weights", ()))
+
+    def compute_output_spec(self, *inputs, **options):
+        output = self.layer.compute_output_spec(*inputs, **options)
+        before = [one for one in keras.tree.flatten(inputs) if isinstance(one, keras.KerasTensor)]
+        if len({one.shape[1:-1] for one in before}) > 1:
+            raise ValueError(f"{self.name} joins {before}")
+        self.calls.append(Call(self.layer, before, output, self.parameters))
+        self.parameters = 0
+        return output
 
 
 @dataclass(eq=False)
@@ -88,43 +147,24 @@ def read_model(model, input_size=None):
 
 def _read_bars(model, input_size):
     """The bar of the output, which knows the bars before it."""
-    inputs, outputs = (getattr(model, end, None) or [] for end in ("inputs", "outputs"))
-    if len(inputs) != 1 or len(outputs) != 1:
-        found = f"{model.name}: found {len(inputs)} inputs and {len(outputs)} outputs"
-        raise OrgansegError(f"{found}; expected one of each; add a keras.Input, or draw its parts")
-    layers = keras.Model(inputs, outputs).operations
-    before = {id(one.output): [*map(id, keras.tree.flatten(one.input))] for one in layers}
-    needed = sum(before.values(), [id(outputs[0])])
-    if not {*needed} <= {*before}:
-        found = f"{model.name}: found a layer that is used twice"
-        raise OrgansegError(f"{found}; expected each once; draw its parts one by one")
-    *own, channels = inputs[0].shape[1:]
-    image = [input_size] * len(own) if isinstance(input_size, int) else list(input_size or own)
-    found = f"{model.name}: found images of {' × '.join(map(str, image))}"
-    misfit = OrgansegError(f"{found}; expected a size that fits each layer; give input_size")
-    given = keras.KerasTensor((None, *(edge or OPEN for edge in image), channels))
-    try:
-        parts = keras.Model(inputs, [layer.output for layer in layers]).compute_output_spec(given)
-    except ValueError as error:
-        raise misfit from error
-    bars = {}
-    for layer, part, (key, incoming) in zip(layers, parts, before.items(), strict=True):
-        sources, shape = [bars[one] for one in incoming], tuple(part.shape[1:])
-        size = _size_in_words(shape[:-1], image)
-        if not size or len({source.shape[:-1] for source in sources}) > 1:
-            raise misfit
-        words, parameters = _words(layer), count(getattr(layer, "trainable_weights", ()))
+    calls, bars = trace(model, input_size), {}
+    image = calls[0].output.shape[1:-1]
+    uses = Counter(id(tensor) for call in calls for tensor in call.inputs)
+    for layer, inputs, output, parameters in calls:
+        sources, words = [bars[id(tensor)] for tensor in inputs], _words(layer)
         small = re.search("Normalization|Activation|LU$", type(layer).__name__)
         named = small and words != "softmax" and sources[0].words != "image"
-        if named and needed.count(incoming[0]) == 1:
-            bars[key] = sources[0]
-            bars[key].words += f", {words}"
-            bars[key].parameters += parameters
+        if named and uses[id(inputs[0])] == 1:
+            bar = sources[0]
+            bar.words += f", {words}"
+            bar.parameters += parameters
         else:
+            size = _size_in_words(output.shape[1:-1], image)
             place = 1 + max((source.place for source in sources), default=0)
             kind = next(kind for kind, (pattern, _) in KINDS.items() if re.search(pattern, words))
-            bars[key] = Bar(words, shape, size, parameters, sources, place, kind)
-    return bars[key]
+            bar = Bar(words, output.shape[1:], size, parameters, sources, place, kind)
+        bars[id(output)] = bar
+    return bar
 
 
 def count(weights):
@@ -133,12 +173,14 @@ def count(weights):
 
 
 def _size_in_words(size, image):
-    """The size of an output, as a part of the image's where that is open; None if it is no part."""
-    if None not in image or not size:
+    """The size of an output, as a part of the image's where that is open."""
+    if OPEN not in image or not size:
         return " × ".join(map(str, size)) or "vector"
-    part, *others = {(edge or OPEN) / n for n, edge in zip(size, image, strict=True)}
-    words = "full size" if part == 1 else f"1/{part:.0f} of each edge"
-    return None if others or part % 1 else words
+    part, *others = {edge / n for n, edge in zip(size, image, strict=True)}
+    if others or part % 1:
+        found = "found a layer without padding in a network for images of any size"
+        raise OrgansegError(f"{found}; expected sizes that are parts of the image; give input_size")
+    return "full size" if part == 1 else f"1/{part:.0f} of each edge"
 
 
 def _words(layer):

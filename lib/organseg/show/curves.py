@@ -6,18 +6,8 @@ from organseg.organs import ORGANS
 
 
 def draw_curves(history):
-    """Draw the history of a training.
+    """The history of a training, a list of dict as `train` returns it, as a matplotlib Figure.
 
-    Parameters
-    ----------
-    history : list of dict, as `train` returns it
-
-    Returns
-    -------
-    matplotlib Figure
-
-    Examples
-    --------
     >>> row = {"step": 1, "loss": -0.2, "validation_loss": -0.1}
     >>> figure = draw_curves([row | {f"dice_{organ.name}": 0.5 for organ in ORGANS}])
     >>> [axes.get_ylabel() for axes in figure.axes]
@@ -26,10 +16,8 @@ def draw_curves(history):
     steps = [row["step"] for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for key, colour, label in (
-        ("loss", "0.2", "training crops"),
-        ("validation_loss", "tab:orange", "held-out cases"),
-    ):
+    losses = ("loss", "0.2", "training crops"), ("validation_loss", "tab:orange", "held-out cases")
+    for key, colour, label in losses:
         left.plot(steps, [row[key] for row in history], marker=".", color=colour, label=label)
     left.set(xlabel="step", ylabel="Dice loss", title="Dice loss (lower is better)")
     left.legend(frameon=False)

@@ -1,10 +1,8 @@
-"""Diagrams of networks, drawn from the Keras model itself, so that a picture cannot disagree with
-its network.
+"""Diagrams of networks, drawn from the Keras model itself, so that they cannot disagree with it.
 
-The picture has a bar per layer; bars of one resolution form a card. A network that only goes down
-(`organseg.cnn`) is a staircase of cards. One that comes up again (`organseg.fcn`, `organseg.unet`)
-is a U: the analysis path goes down on the left, the synthesis path comes up on the right, and the
-skip connections run across.
+There is a bar per layer; bars of one resolution form a card. A network that only goes down (`cnn`)
+is a staircase of cards. One that comes up again (`fcn`, `unet`) is a U, with the analysis path on
+the left, the synthesis path on the right, and the skip connections across.
 """
 
 import re
@@ -24,21 +22,12 @@ def draw_network(model, input_size=None):
     """The architecture of a network as a `Picture`, a matplotlib Figure: its layers, the sizes and
     channels that they put out, their parameters.
 
-    Parameters
-    ----------
-    model : keras.Model, built, with one input and one output: a chain of layers as `cnn`, or a U as
-        `fcn` and `unet`
-    input_size : int or tuple, the image size (x, y[, z]) for which sizes are stated. By default the
-        model's own; where that is open, sizes are stated as parts of the image's edges.
+    `model` is a built keras.Model with one input and one output: a chain of layers as `cnn`, or a U
+    as `fcn` and `unet`; otherwise OrgansegError. Sizes are stated for images of `input_size` (int,
+    or tuple (x, y[, z])), which must fit; by default for the model's own size, and where that is
+    open, as parts of the image's edges.
 
-    Raises
-    ------
-    OrgansegError
-        The model is not built, or is neither a chain nor a U; the size does not fit it.
-
-    Examples
-    --------
-    >>> from organseg import cnn, draw_network
+    >>> from organseg import cnn
     >>> draw_network(cnn(4, 64))
     <Picture size 750x697 with 0 Axes>
     """
@@ -56,7 +45,9 @@ def draw_network(model, input_size=None):
     for card in cards:
         _draw_card(figure, card)
     for before, after in pairwise(cards):
-        _draw_arrow(figure, *_way(before, after))
+        x = (before.left + after.left + CARD) / 2  # the middle of where they lie above each other
+        ends = (before.top, _bottom(after)) if after.upwards else (_bottom(before), after.top)
+        _draw_arrow(figure, *((x, y) for y in ends))
     for skip in skips:
         _draw_skip(figure, *skip)
     _write_total(figure, model, end + 0.22)
@@ -68,19 +59,17 @@ def draw_network(model, input_size=None):
 
 def _place(cards, skips):
     """Give each card its place; returns how far down the drawing reaches."""
-    is_u, last = cards[-1].upwards, len(cards) - 1
-    top, middle = 0.55 if is_u else 0.45, (WIDTH - CARD) / 2
+    middle, last = (WIDTH - CARD) / 2, len(cards) - 1
     step = min(1.6, (WIDTH - CARD - 2 * EDGE - 0.3) / max(last, 1))
-    rows = [[card] for card in cards]
-    if is_u:
-        depths = sorted({card.depth for card in cards})
-        rows = [[card for card in cards if card.depth == depth] for depth in depths]
+    top, rows = 0.45, [[card] for card in cards]
     for number, card in enumerate(cards):
         card.left = middle + (number - last / 2) * step
-        if is_u and card not in rows[-1]:
+    if cards[-1].upwards:
+        depths = sorted({card.depth for card in cards})
+        top, rows = 0.55, [[card for card in cards if card.depth == depth] for depth in depths]
+        for card in cards:
             card.left = WIDTH - EDGE - CARD if card.upwards else EDGE
-        elif is_u:
-            card.left = middle
+        rows[-1][0].left = middle
     for row in rows:
         for card in row:
             card.top = top
@@ -100,20 +89,6 @@ def _y(bar):
     """How far down the middle of a bar is."""
     bars = bar.card.bars[::-1] if bar.card.upwards else bar.card.bars
     return bar.card.top + HEAD + (bars.index(bar) + 0.5) * ROW
-
-
-def _way(before, after):
-    """The corners of the arrow from one card to the next."""
-    x = after.left + (CARD - 0.6 if after.upwards else 0.6)
-    if before.upwards:
-        return (x, before.top), (x, _bottom(after))
-    if after.upwards:
-        y = (before.top + _bottom(before)) / 2
-        return (before.left + CARD, y), (x, y), (x, _bottom(after))
-    if after.left - before.left < 1.7:  # below each other, or steps of a staircase
-        return (x, _bottom(before)), (x, after.top)
-    x, y = before.left + 0.6, (after.top + _bottom(after)) / 2
-    return (x, _bottom(before)), (x, y), (after.left, y)
 
 
 def _draw_card(figure, card):
@@ -146,9 +121,9 @@ def _draw_bar(figure, bar, left, y, width, columns):
 
 def _draw_skip(figure, source, bar, way):
     start, end, y = source.card.left + CARD, bar.card.left, _y(bar)
-    _draw_arrow(figure, (start, _y(source)), (start + 0.1, _y(source)), (start + 0.1, y), (end, y))
-    words = (start + end) / 2, y - ROW / 2 - 0.06, "skip connection", 6.5, GREY
-    figure.write(*words, ha="center")
+    _draw_arrow(figure, (start, _y(source)), (end, y))
+    above = (start + end) / 2, y - ROW / 2 - 0.06
+    figure.write(*above, "skip connection", 6.5, GREY, ha="center")
     for number, beside in enumerate(way):
         place = start + 0.14, y + number * ROW, end - start - 0.28
         _draw_bar(figure, beside, *place, (end - 0.66, end - 0.2))

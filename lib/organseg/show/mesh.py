@@ -1,11 +1,9 @@
-"""Organs in three dimensions, to turn in the browser: truth beside prediction, as in Fig. 5 of Roth
-et al. 2018.
+"""Organs in three dimensions, to turn in the browser: truth beside prediction, as in Fig. 5.
 
 scikit-image finds the surfaces, plotly draws them. A notebook stores the surfaces and a still
 picture, not plotly's script of several MB: JupyterLab and VS Code have a plotly of their own; on
 Colab the script comes with the live output; the book's pages share one copy
-(`book/extensions/renderings.py`). `mesh.js` adds what plotly has not: keys, and two views that turn
-together.
+(`book/extensions/renderings.py`). `mesh.js` adds keys, and two views that turn together.
 """
 
 import json
@@ -32,25 +30,15 @@ UNIT = 0.1  # mm; coordinates are sent as 16-bit integers
 
 
 def organ_meshes(label, affine, coarsen=0.0):
-    """The surfaces of the organs of a label image.
+    """The surfaces of the organs of a label image (x, y, z) with an affine (4, 4) to mm: a dict of
+    the organs that are there, id to (vertices, triangles), a float array (n, 3) in mm and an
+    integer array (m, 3) of indices of vertices.
 
     Each connected piece of an organ is smoothed by a Gaussian and cut by marching cubes (Lorensen
     and Cline 1987) at the height that leaves as many voxels inside as before. So the steps go, the
-    volume stays, and a single voxel can still be seen.
+    volume stays, and a single voxel can still be seen. `coarsen` is the edge in mm of the cells
+    into which voxels are averaged beforehand; 0 keeps the voxels.
 
-    Parameters
-    ----------
-    label : integer array (x, y, z) of organ ids
-    affine : array (4, 4), voxel indices to mm
-    coarsen : edge in mm of the cells into which voxels are averaged beforehand; 0 keeps the voxels
-
-    Returns
-    -------
-    dict, organ id to (vertices, triangles): float array (n, 3) in mm, and integer array (m, 3) of
-    indices of vertices; only organs that are there
-
-    Examples
-    --------
     >>> label = np.pad([[[3]]], 2)
     >>> vertices, triangles = organ_meshes(label, np.eye(4))[3]
     >>> len(vertices), len(triangles)
@@ -89,14 +77,10 @@ def render(case, prediction=None):
     """The organs of a case in three dimensions, truth and prediction side by side; turn them with
     mouse or keys. A notebook shows them if this is the last line of a cell.
 
-    Parameters
-    ----------
-    case : Case, in any orientation; the truth is its label, if it has one
-    prediction : integer array (x, y, z) of organ ids on the case's grid, or None
+    `case` may have any orientation; the truth is its label, if it has one. `prediction` is an array
+    (x, y, z) of organ ids on the case's grid, or None. OrgansegError: there is no organ in either.
 
-    Examples
-    --------
-    >>> from organseg import make_phantom, render
+    >>> from organseg import make_phantom
     >>> render(make_phantom(3, (32, 32, 32)))
     Rendering of phantom_0003: truth
     """
@@ -110,31 +94,25 @@ def render(case, prediction=None):
     if "google.colab" not in sys.modules:
         return Shown(words, {PLOTLY: figure, "image/png": still})
     # There an output has a page of its own, without a plotly.
-    scripts = (
-        "window.PlotlyConfig = {MathJaxConfig: 'local'};",
-        get_plotlyjs(),
-        read_file("mesh.js"),
-    )
     page = fill_page("mesh.html", figure, still, words)
-    return Shown(words, {"text/html": page + "".join(f"<script>{one}</script>" for one in scripts)})
+    config = "window.PlotlyConfig = {MathJaxConfig: 'local'};"
+    for script in (config, get_plotlyjs(), read_file("mesh.js")):
+        page += f"<script>{script}</script>"
+    return Shown(words, {"text/html": page})
 
 
 def _figure(labels, affine, titles):
     """What plotly draws, as a dict: data, layout and config."""
     for coarsen in COARSENINGS:
         views = [organ_meshes(label, affine, coarsen) for label in labels]
-        traces = [
-            _trace(organ, *meshes[organ.id]) | {"scene": scene}
-            for scene, meshes in zip(("scene", "scene2"), views, strict=False)
-            for organ in ORGANS
-            if organ.id in meshes
-        ]
+        scenes = zip(("scene", "scene2"), views, strict=False)
+        traces = [_trace(scene, *mesh) for scene, view in scenes for mesh in view.items()]
         if len(json.dumps(traces)) <= LARGEST:
             break
     names = [trace["name"] for trace in traces]
     for number, name in enumerate(names):  # the legend names each organ once
         traces[number]["showlegend"] = name not in names[:number]
-    vertices = np.concatenate([mesh[0] for meshes in views for mesh in meshes.values()])
+    vertices = np.concatenate([vertices for view in views for vertices, _ in view.values()])
     spans = np.rint(np.stack([vertices.min(axis=0), vertices.max(axis=0)], axis=1) / UNIT)
     axes = [{"visible": False, "showspikes": False, "range": span.tolist()} for span in spans]
     ratio = (np.ptp(spans, axis=1) / np.ptp(spans, axis=1).max()).round(4).tolist()
@@ -151,17 +129,18 @@ def _figure(labels, affine, titles):
     return {"data": traces, "layout": figure.layout.to_plotly_json(), "config": config}
 
 
-def _trace(organ, vertices, triangles):
-    names = {"name": organ.name, "legendgroup": organ.name, "hoverinfo": "name"}
-    light = {"ambient": 0.65, "diffuse": 0.55, "specular": 0.15, "roughness": 0.6}
-    above = {"x": 30_000, "y": 100_000, "z": 60_000}  # and in front
-    trace = {"type": "mesh3d", "color": organ.colour, "lighting": light, "lightposition": above}
+def _trace(scene, organ_id, mesh):
+    organ, (vertices, triangles) = ORGANS[organ_id - 1], mesh
+    trace = {"type": "mesh3d", "scene": scene, "color": organ.colour, "hoverinfo": "name"}
+    trace |= {"name": organ.name, "legendgroup": organ.name}
+    trace["lighting"] = {"ambient": 0.65, "diffuse": 0.55, "specular": 0.15, "roughness": 0.6}
+    trace["lightposition"] = {"x": 30_000, "y": 100_000, "z": 60_000}  # above and in front
     places = np.rint(vertices / UNIT).astype("<i2")
     corners = triangles.astype("<u2" if len(vertices) < 2**16 else "<u4")
     for key, numbers in zip("xyzijk", [*places.T, *corners.T], strict=True):
         # A typed array, as plotly.js takes it since version 2.28.
         trace[key] = {"dtype": numbers.dtype.str[1:], "bdata": as_text(numbers.tobytes())}
-    return trace | names
+    return trace
 
 
 def _still(labels, affine):

@@ -26,10 +26,10 @@ class Picture(Figure):
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=self.stored_dpi)
         picture = Image.open(file).convert("RGB")
+        if self.colours:
+            return png(picture.quantize(self.colours))
         # 6 bits per colour halve the file and are not seen; a palette would merge organs.
-        return png(
-            picture.quantize(self.colours) if self.colours else ImageOps.posterize(picture, 6)
-        )
+        return png(ImageOps.posterize(picture, 6))
 
     def save(self, path):
         """Write the picture as PNG; the file appears whole or not at all."""
@@ -77,6 +77,10 @@ def png(picture):
 def as_text(content):
     """Bytes in base64, as HTML and JSON hold them."""
     return base64.b64encode(content).decode()
+
+
+def png_as_text(pixels):
+    return as_text(png(Image.fromarray(pixels)))
 
 
 def read_file(name):

@@ -1,25 +1,23 @@
-"""A slice scroller: one piece of HTML that needs no kernel and no net, for JupyterLab, Colab and
-the book alike.
+"""A slice scroller: one piece of HTML that needs no kernel and no net.
 
 The volume travels inside the HTML as two PNG sheets of axial slices, the image and the labels;
-`scroller.html` reads them in the browser, cuts the three planes and applies window and colours
-there. So that a notebook stays small, HU are rounded to steps, and large volumes are down-sampled
-first. The words below the picture say how much.
+`scroller.html` cuts the three planes and applies window and colours in the browser. So that a
+notebook stays small, HU are rounded to steps, and large volumes are down-sampled first; the words
+below the picture say how much.
 """
 
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 from skimage.util import montage
 
 from organseg.cases import Case
 from organseg.errors import OrgansegError
-from organseg.geometry import WorkingGrid, to_canonical, to_working
-from organseg.organs import NUM_CLASSES, ORGANS
+from organseg.geometry import WorkingGrid, to_working
+from organseg.organs import ORGANS
 from organseg.scans import HU_WINDOW
-from organseg.show.picture import Shown, as_text, fill_page, png
-from organseg.show.slices import MARKS, PLANES, WINDOW, best_slice, slice_picture
+from organseg.show.picture import Shown, fill_page, png_as_text
+from organseg.show.slices import MARKS, PLANES, WINDOW, best_slice, slice_picture, with_label
 
 WINDOWS = {  # HU, black to white
     "soft tissue": WINDOW,
@@ -40,26 +38,18 @@ def show_volume(image, labels=None, spacing=None, plane="axial", window="soft ti
     """A scroller through the slices of a volume, with the organs in colour; it works without a
     kernel too. A notebook shows it if this is the last line of a cell.
 
-    Parameters
-    ----------
-    image : Case in any orientation, or array (x, y, z) in HU with x to the patient's right, y front
-        and z to the head
-    labels : integer array (x, y, z) of organ ids on the image's grid; by default the case's own
-    spacing : voxel size (x, y, z) in mm of an array; without it voxels are drawn as cubes and no mm
-        are stated
-    plane : shown first: 'axial', 'coronal' or 'sagittal'
-    window : shown first: a key of `WINDOWS`, such as 'soft tissue', 'lung' or 'bone'
-    opacity : of the organs, 0 (image only) … 1 (organs hide the image)
+    * `image` : Case in any orientation, or array (x, y, z) in HU with x to the patient's right, y
+      front and z to the head
+    * `labels` : array (x, y, z) of organ ids on the image's grid; by default the case's own
+    * `spacing` : voxel size (x, y, z) in mm of an array; without it voxels are drawn as cubes and
+      no mm are stated
+    * `plane` and `window`, shown first: 'axial', 'coronal' or 'sagittal'; a key of `WINDOWS`
+    * `opacity` : of the organs, 0 (image only) … 1 (organs hide the image)
 
-    Raises
-    ------
-    OrgansegError
-        The image is not 3-D or not in HU, the labels are on another grid or have unknown ids, an
-        option is unknown.
+    OrgansegError: the image is not 3-D or not in HU, the labels are on another grid or have unknown
+    ids, an option is unknown.
 
-    Examples
-    --------
-    >>> from organseg import make_phantom, show_volume
+    >>> from organseg import make_phantom
     >>> show_volume(make_phantom(3, (32, 32, 32), (12, 12, 12)), window="liver")
     Scroller: 32 × 32 × 32 voxels of 12 × 12 × 12 mm with 7 organs
     """
@@ -79,7 +69,7 @@ def show_volume(image, labels=None, spacing=None, plane="axial", window="soft ti
 def _as_case(image, labels, spacing):
     """What is to be shown, checked, on canonical axes and without NaN."""
     case = image
-    if not isinstance(image, Case):
+    if not isinstance(case, Case):
         lengths = np.broadcast_to(1.0 if spacing is None else spacing, 3)
         case = Case(np.asarray(image, np.float32), None, np.diag([*lengths, 1.0]), "volume")
     elif spacing is not None:
@@ -87,19 +77,11 @@ def _as_case(image, labels, spacing):
     shape = case.image.shape
     if len(shape) != 3 or 0 in shape:
         raise OrgansegError(f"found an image of shape {shape}; expected (x, y, z); take one of it")
-    image = np.nan_to_num(case.image, nan=-1024, neginf=-1024, posinf=3000)
-    if np.ptp(image) <= 2 and image.any():
-        found = f"found values from {image.min():g} to {image.max():g}"
+    hu = np.nan_to_num(case.image, nan=-1024, neginf=-1024, posinf=3000)
+    if np.ptp(hu) <= 2 and hu.any():
+        found = f"found values from {hu.min():g} to {hu.max():g}"
         raise OrgansegError(f"{found}; expected HU; give the image itself")
-    label = case.label if labels is None else np.asarray(labels)
-    if label is not None:
-        if label.shape != shape:
-            raise OrgansegError(f"found labels of shape {label.shape}; expected those of {shape}")
-        if label.dtype.kind not in "iub" or label.min() < 0 or label.max() >= NUM_CLASSES:
-            known = f"the ids 0 to {NUM_CLASSES - 1}"
-            raise OrgansegError(f"found labels other than {known}; take argmax of probabilities")
-        label = label.astype(np.uint8)
-    return to_canonical(replace(case, image=image, label=label))
+    return with_label(replace(case, image=hu), case.label if labels is None else labels)
 
 
 def _page(case, words, in_mm, start):
@@ -113,7 +95,7 @@ def _page(case, words, in_mm, start):
         "spacing": np.round(small.spacing, 4).tolist(),
         "origin": np.round(first, 2).tolist() if in_mm else None,
         "image": codes,
-        "labels": None if small.label is None else _as_png(sheet(label * LABEL_STEP)),
+        "labels": None if small.label is None else png_as_text(sheet(label * LABEL_STEP)),
         "labelStep": LABEL_STEP,
         "hu": np.round(hu, 1).tolist(),
         "step": step,
@@ -126,7 +108,7 @@ def _page(case, words, in_mm, start):
     }
     still = slice_picture(small, "axial", slices["axial"], start["opacity"] / 100)
     # A stand-in needs no more than 5 bits per colour.
-    still = _as_png((255 * still).astype(np.uint8) & 0xF8)
+    still = png_as_text((255 * still).astype(np.uint8) & 0xF8)
     return fill_page("scroller.html", volume, still, f"One axial slice of: {words}")
 
 
@@ -158,18 +140,13 @@ def sheet(volume):
 
 
 def _made_small(case):
-    """The case on a grid coarse enough, its image's sheet, the HU of the sheet's codes, their
-    step."""
+    """The case on a grid coarse enough, its image's sheet, the HU of the sheet's codes, a step."""
     for edge, step in QUALITIES:
         factors = np.maximum(np.divide(case.image.shape, edge), 1)
         grid = WorkingGrid(tuple(factors * case.spacing))
         small = to_working(case, grid) if factors.max() > 1 else case
         codes, hu = encode(small.image, step)
-        picture = _as_png(sheet(codes))
+        picture = png_as_text(sheet(codes))
         if len(picture) <= LARGEST_SHEET:
             break
     return small, picture, hu, step
-
-
-def _as_png(pixels):
-    return as_text(png(Image.fromarray(pixels)))

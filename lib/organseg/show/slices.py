@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
+from organseg.cases import organ_ids
 from organseg.errors import OrgansegError
 from organseg.geometry import to_canonical
 from organseg.organs import ORGAN_IDS, ORGANS
@@ -21,8 +22,6 @@ EDGES = {"axial": [0, 1], "coronal": [0, 2], "sagittal": [1, 2]}  # those across
 MARKS = ("RL", "AP", "HF")  # ends of x, y, z, the growing one first: right, front (A) and head
 COLOURS = np.array([(0, 0, 0), *(to_rgb(organ.colour) for organ in ORGANS)])
 MOST_ELONGATED = 8  # a thin slab is drawn thicker, until its longest edge is 8 times its shortest
-SHEET = ("axial, 25 % of the body", "axial, 50 %", "axial, 75 %", "coronal", "sagittal")
-BODY = -300  # HU; what is denser is neither air nor lung
 
 
 def best_slice(label, plane):
@@ -38,23 +37,14 @@ def best_slice(label, plane):
 
 
 def slice_picture(case, plane, index, opacity=0.5):
-    """One slice as a colour picture, organs over the windowed image.
+    """One slice as a colour picture, organs over the windowed image: float array (rows, columns, 3)
+    in 0…1; the first row is the front or the head, the first column right or front.
 
-    Parameters
-    ----------
-    case : Case in canonical view; organs are drawn from its label, if it has one
-    plane : 'axial', 'coronal' or 'sagittal'
-    index : int, along the axis that the plane cuts
-    opacity : 0 (image only) … 1 (organs hide the image)
+    `case` is in canonical view; organs are drawn from its label, if it has one. `plane` is 'axial',
+    'coronal' or 'sagittal', `index` counts along the axis that it cuts, and `opacity` goes from 0
+    (image only) to 1 (organs hide the image).
 
-    Returns
-    -------
-    float array (rows, columns, 3) in 0…1; the first row is the front or the head, the first column
-    right or front
-
-    Examples
-    --------
-    >>> from organseg import make_phantom, slice_picture
+    >>> from organseg import make_phantom
     >>> slice_picture(make_phantom(3, (48, 40, 32)), "coronal", 20).shape
     (32, 48, 3)
     """
@@ -72,25 +62,24 @@ def slice_picture(case, plane, index, opacity=0.5):
     return rgb
 
 
-def shown_size(case):
-    """Edges (x, y, z) in mm at which a volume is drawn: its own, but a thin slab is thickened."""
-    edges = np.multiply(case.image.shape, case.spacing)
-    return np.maximum(edges, edges.max() / MOST_ELONGATED)
-
-
 def truth_and_prediction(case, prediction):
-    """The case on canonical axes, once with its own label and once with the predicted one: a dict
-    with 'truth' if there is a label, and 'prediction' if there is a prediction."""
+    """A dict of the case on canonical axes: 'truth' with its own label, if it has one, and
+    'prediction' with the predicted one, if there is one."""
     views = {} if case.label is None else {"truth": to_canonical(case)}
     if prediction is not None:
-        if np.shape(prediction) != case.image.shape:
-            raise OrgansegError(
-                f"{case.name}: found a prediction of shape {np.shape(prediction)}; expected that "
-                f"of the image, {case.image.shape}; resample it to the case's grid"
-            )
-        prediction = np.asarray(prediction).astype(np.uint8)
-        views["prediction"] = to_canonical(replace(case, label=prediction))
+        views["prediction"] = with_label(case, prediction)
     return views
+
+
+def with_label(case, label):
+    """The case on canonical axes with another label, which must lie on its grid, or with None."""
+    if label is not None:
+        if np.shape(label) != case.image.shape:
+            found = f"{case.name}: found labels of shape {np.shape(label)}"
+            expected = f"expected that of the image, {case.image.shape}"
+            raise OrgansegError(f"{found}; {expected}; resample them to the case's grid")
+        label = organ_ids(np.asarray(label), case.name)
+    return to_canonical(replace(case, label=label))
 
 
 def overlay_figure(case, prediction=None, opacity=0.5):
@@ -98,15 +87,11 @@ def overlay_figure(case, prediction=None, opacity=0.5):
     as a `Picture` (a matplotlib Figure). The slices are those where the truth (without one: the
     prediction) shows most kinds of organs.
 
-    Parameters
-    ----------
-    case : Case, in any orientation; the truth is its label, if it has one
-    prediction : integer array (x, y, z) of organ ids on the case's grid, or None
-    opacity : 0 (image only) … 1 (organs hide the image)
+    `case` may have any orientation; the truth is its label, if it has one. `prediction` is an array
+    (x, y, z) of organ ids on the case's grid, or None. `opacity` goes from 0 (image only) to 1
+    (organs hide the image).
 
-    Examples
-    --------
-    >>> from organseg import make_phantom, overlay_figure
+    >>> from organseg import make_phantom
     >>> overlay_figure(make_phantom(3, (32, 32, 32), (12, 12, 12)))
     <Picture size 400x1323 with 3 Axes>
     """
@@ -114,8 +99,9 @@ def overlay_figure(case, prediction=None, opacity=0.5):
     first = next(iter(views.values()))
     labels = [view.label for view in views.values() if view.label is not None and view.label.any()]
     guide = labels[0] if labels else np.zeros(first.image.shape, np.uint8)
-    size = shown_size(first)
-    stretched = size / np.multiply(first.image.shape, first.spacing)
+    true_size = np.multiply(first.image.shape, first.spacing)
+    size = np.maximum(true_size, true_size.max() / MOST_ELONGATED)
+    stretched = size / true_size
     inches = size * min(3.3 / size[:2].max(), 4.2 / size[1:].max())
     heights = sum(inches[EDGES[plane][1]] + 0.62 for plane in PLANES)
     figure = Picture(4 * len(views), 0.72 + heights + 0.75)
@@ -167,8 +153,6 @@ def _write_legend(figure, organs=True):
 def save_overlay(case, prediction, path, opacity=0.5):
     """Write `overlay_figure` as PNG; the file appears whole or not at all.
 
-    Examples
-    --------
     >>> import tempfile, organseg
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     organseg.save_overlay(organseg.make_phantom(3, (32, 32, 32)), None, f"{folder}/3.png")

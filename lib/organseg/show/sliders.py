@@ -1,5 +1,4 @@
-"""Sliders around a function that draws: alive where a kernel runs, a still picture where none
-does."""
+"""Sliders around a function that draws, alive where a kernel runs; elsewhere a still picture."""
 
 import inspect
 import io
@@ -23,32 +22,22 @@ def explore(function, **sliders):
     With a live kernel, the picture is drawn anew when a slider is let go. A stored notebook and the
     pages of the book, which have no kernel, show the picture for the start values.
 
-    Parameters
-    ----------
-    function : function of the sliders' values that returns a matplotlib Figure, or draws one with
-        pyplot
-    **sliders : for each parameter of the function (low, high, start) or (low, high, start, step),
-        all integers or with decimals; or a list of choices, the first being the start
+    The function returns a matplotlib Figure, or draws one with pyplot. Each of its parameters gets
+    (low, high, start) or (low, high, start, step), all integers or with decimals; or a list of
+    choices, the first being the start. OrgansegError: a slider does not say this, or the function
+    has no such parameter.
 
-    Raises
-    ------
-    OrgansegError
-        A slider does not say what it must, or the function has no such parameter.
-
-    Examples
-    --------
-    >>> from organseg import explore
     >>> explore(plt.axhline, y=(0.0, 1.0, 0.5))
     explore(axhline): y=0.5
     """
     ranges = {name: _complete_range(name, given) for name, given in sliders.items()}
-    parameters, title = inspect.signature(function), f"explore({function.__name__}): "
+    signature, title = inspect.signature(function), f"explore({function.__name__}): "
     try:
-        parameters.bind(**sliders)
+        signature.bind(**sliders)
     except TypeError as error:
-        found = f"found sliders for {', '.join(sliders) or 'nothing'}"
-        expected = f"expected its parameters {', '.join(parameters.parameters)}"
-        raise OrgansegError(f"{title}{found}; {expected}") from error
+        found = f"{title}found sliders for {', '.join(sliders) or 'nothing'}"
+        expected = f"expected its parameters {', '.join(signature.parameters)}"
+        raise OrgansegError(f"{found}; {expected}") from error
     start = {name: one[0] if isinstance(one, list) else one[2] for name, one in ranges.items()}
     still = _png_of(function, start)
     words = title + ", ".join(f"{name}={value}" for name, value in start.items())
@@ -69,18 +58,22 @@ def _complete_range(name, given):
     """(low, high, start, step), of which the step may have been missing; or a list of choices."""
     if isinstance(given, list) and given:
         return given
-    numbers = given if isinstance(given, tuple) else ()
-    numbers = [n for n in numbers if isinstance(n, int | float) and not isinstance(n, bool)]
-    if len(numbers) in (3, 4) and len(numbers) == len(given) and all(map(math.isfinite, given)):
-        low, high, start, *step = given
-        if low <= start <= high and low < high and min(step, default=1) > 0:
-            whole = all(isinstance(n, int) for n in given)
-            fine = 1 if whole else 10.0 ** math.floor(math.log10((high - low) / 50))
-            return low, high, start, step[0] if step else fine
+    try:
+        low, high, start, *steps = given
+        fine = 10.0 ** math.floor(math.log10((high - low) / 50))
+        (step,) = steps or [1 if _are_whole(given) else fine]
+        if low <= start <= high and step > 0:
+            return low, high, start, step
+    except (TypeError, ValueError, OverflowError):
+        pass  # not three or four numbers, or high is not above low
     raise OrgansegError(
         f"explore({name}={given!r}): expected (low, high, start) or (low, high, start, step), "
         "numbers with low ≤ start ≤ high and a step above 0; or choices as a list of at least one"
     )
+
+
+def _are_whole(numbers):
+    return all(isinstance(number, int) for number in numbers)
 
 
 def _png_of(function, values):
@@ -132,7 +125,7 @@ def _control(name, given):
         choices = [(str(choice), choice) for choice in given]
         control = ipywidgets.Dropdown(options=choices, value=given[0])
     else:
-        whole = all(isinstance(n, int) for n in given)
+        whole = _are_whole(given)
         low, high, start, step = given if whole else map(float, given)
         control = ipywidgets.interactive.widget_from_abbrev((low, high, step), start)
         control.continuous_update, control.layout.width = False, "36em"
