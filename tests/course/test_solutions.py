@@ -33,9 +33,11 @@ def table(request):
     """Prints, with `-v`, what was made and what became of it."""
     yield
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        if request.config.option.verbose > 0:
+        if request.config.option.verbose > 0 and COUNTS:
             print("\n\nexercise  mutants  refused  (they raise)  equivalent")
-            for number, (made, refused, raised) in COUNTS.items():
+            counts = {number: COUNTS[number] for number in SOLUTIONS if number in COUNTS}
+            counts["all"] = np.sum([*counts.values()], axis=0)
+            for number, (made, refused, raised) in counts.items():
                 print(f"{number:8}{made:9}{refused:9}{raised:14}{made - refused:12}")
 
 
