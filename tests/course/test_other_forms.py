@@ -11,8 +11,14 @@ from valid_inputs import INPUTS
 from organseg import course
 
 SOLUTIONS = {number: answer_of(tree) for number, tree in stored_solutions()}
-OF_A_NUMBER = [float, np.float64, np.array, lambda value: np.array([value]), lambda value: Fraction(float(value))]
-OF_NUMBERS = [tuple, list, np.array, lambda values: np.array(values, float), lambda values: np.array(values).tolist()]
+OF_A_NUMBER = [float, np.float32, np.array, lambda value: np.array([value]), lambda value: Fraction(float(value))]
+OF_NUMBERS = [
+    tuple,
+    list,
+    np.array,
+    lambda values: np.array(values, np.float32),
+    lambda values: np.array(values).tolist(),
+]
 
 
 def result_of(number):
@@ -160,14 +166,15 @@ def test_an_odd_value_is_no_error(number, odd):
     assert said.startswith("not yet. ") and "raised" not in said and "\n" not in said
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", [*NUMBERS, *SEVERAL])
 @pytest.mark.parametrize("right_ones", [1, 4])
 def test_a_hint_quotes_no_case_that_is_right(number, right_ones):
     calls = []
 
     def right_at_first(*arguments):
         calls.append(arguments)
-        return SOLUTIONS[number](*arguments) if len(calls) <= right_ones else 4321
+        result = SOLUTIONS[number](*arguments)
+        return result if len(calls) <= right_ones else np.full(np.shape(result), 4321)
 
     said = course.verdict(number, right_at_first)
     assert said.startswith("not yet. ")

@@ -4,6 +4,7 @@ What is refused and what is right is decided apart: `mutation` makes the mistake
 exercises' texts allow them. A mutant counts as right only if it gives the solution's results on all of these.
 """
 
+import ast
 import warnings
 from copy import deepcopy
 from functools import cache
@@ -32,9 +33,11 @@ def table(request):
     """Prints, with `-v`, what was made and what became of it."""
     yield
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        if request.config.option.verbose > 0:
+        if request.config.option.verbose > 0 and COUNTS:
             print("\n\nexercise  mutants  refused  (they raise)  equivalent")
-            for number, (made, refused, raised) in COUNTS.items():
+            counts = {number: COUNTS[number] for number in SOLUTIONS if number in COUNTS}
+            counts["all"] = np.sum([*counts.values()], axis=0)
+            for number, (made, refused, raised) in counts.items():
                 print(f"{number:8}{made:9}{refused:9}{raised:14}{made - refused:12}")
 
 
@@ -63,6 +66,31 @@ def is_right(number, answer):
     except Exception:
         return False
     return True
+
+
+SAMPLE = """
+def answer(values, size):
+    result = values.copy()
+    for value in values:
+        if size < 0.5 and value >= 0:
+            result[0] += max(size // 2, 3)
+    return np.nanmean(result), size
+"""
+MISTAKES = """
+size < 0.5 → size <= 0.5; value >= 0 → value > 0; 0.5 → 1.5; 2 → 1; 3 → 4; result[0] += max(size // 2, 3) → pass
+size // 2 → int(size / 2); size // 2 → round(size / 2); size // 2 → -(-size // 2); max(size // 2, 3) → size // 2
+values.copy() → values; np.nanmean(result) → np.mean(result); np.nanmean(result) → np.nanmedian(result)
+np.nanmean(result) → np.nanmean(result[:-1]); size < 0.5 and value >= 0 → size < 0.5 or value >= 0; values → size
+(np.nanmean(result), size) → (size, np.nanmean(result)); return (np.nanmean(result), size) → (np.nanmean(result), size)
+return (np.nanmean(result), size) → return whole((np.nanmean(result), size))
+"""
+
+
+def test_the_typical_mistakes_are_made():
+    made = {change for change, _ in mutants_of(ast.parse(SAMPLE))}
+    assert set(MISTAKES.strip().replace("\n", "; ").split("; ")) <= made
+    assert any("if not (size < 0.5 and value >= 0)" in change for change in made)
+    assert any("for value in list(values)[:-1]" in change for change in made)
 
 
 @pytest.mark.parametrize("number", SOLUTIONS)

@@ -78,8 +78,8 @@ def exercise_10_3(answer):
         near = partial(np.allclose, found, rtol=0, atol=np.ptp(middle(moved)) / 50)
         # To sort and cut is as good: an end lies between the draw cut off and the one kept.
         cut, in_order = draws // 40, np.sort(moved)
-        least = np.array([in_order[cut - 1], in_order[-cut - 1]]) - 1e-9
-        most = np.array([in_order[cut], in_order[-cut]]) + 1e-9
+        least = np.array([in_order[cut - 1], in_order[-cut - 1]]) - 1e-7
+        most = np.array([in_order[cut], in_order[-cut]]) + 1e-7
         yield ((least <= found) & (found <= most)).all() or {
             "This is first less second.": near(-middle(moved)) or near(-middle(moved)[::-1]),
             "You took the ends of two intervals apart. Take the difference within each draw, and "

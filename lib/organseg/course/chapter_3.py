@@ -78,8 +78,9 @@ def exercise_3_3(answer):
             yield {
                 "Some patients have slices on both sides: the leak. Draw patients, then take their "
                 "slices.": ours & theirs,
-                f"{many} patients were to be held out, and {len(theirs)} were. The training part "
-                "comes first.": len(theirs) != many}  # fmt: skip
+                "Return the training part first, then the test.": len(ours) == many != len(theirs),
+                f"Patients held out: {len(theirs)} instead of {many}.": len(theirs) != many,
+            }  # fmt: skip
             held_out.append(theirs)
         never = sorted(set(patient_of.tolist()).difference(*held_out))
         yield {
