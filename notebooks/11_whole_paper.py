@@ -31,7 +31,7 @@
 #
 # **In class:** 45 minutes, exercises 30 minutes (our estimate).
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about 9 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.

@@ -31,7 +31,7 @@
 #
 # **In class:** 75 minutes, exercises 45 minutes (our estimate).
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
+# **Measured:** about 3.5 minutes on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.
