@@ -113,6 +113,8 @@ def described(recipe):
     def told(value):
         if isinstance(value, type) or inspect.isfunction(value):
             return inspect.getsource(value)
+        if isinstance(value, Profile):  # a setting that profiles get later, at its default, changes no run
+            return str({k: v for k, v in vars(value).items() if v != getattr(Profile(""), k)})
         return f"{value.func.__name__} {value.keywords}" if isinstance(value, partial) else str(value)
 
     settings = [f"phantoms {SHAPE}, {GRID}, new patients {NEW}"]

@@ -442,6 +442,24 @@ def over_fitting():
             )  # fmt: skip
 
 
+def script(what, name, count):
+    """Run a script of the tests at its full length; its last line, or lines, are what was found."""
+    command = [sys.executable, ROOT / "tests" / "command" / name, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    result(what, "; ".join(lines) or done.stderr[-300:], done.returncode == 0)
+
+
+def killed_trainings():
+    """A training that is killed goes on as if it had not been."""
+    script("trainings killed with -9 and resumed, against an unbroken one", "killed.py", 20)
+
+
+def damaged_files():
+    """A damaged file is a case or one line."""
+    script("damaged volumes, and settings, weights and checkpoints", "mutated.py", 10_000)
+
+
 def make(target, minutes_allowed, *options):
     """A target of the Makefile into an empty folder, the environment being there."""
     began = time.monotonic()
@@ -480,6 +498,8 @@ MEASUREMENTS = (
     five_starts,
     longer_augmentation,
     over_fitting,
+    killed_trainings,
+    damaged_files,
     demo,
     course,
 )

@@ -173,7 +173,6 @@ def _columns(affine, axes):
     affine = np.asarray(affine, dtype=float)
     square = affine.shape == (axes + 1, axes + 1) and np.isfinite(affine).all()
     if not square or abs(np.linalg.det(affine[:-1, :-1])) < 1e-9:
-        found = f"found {affine.tolist()}; expected an affine, {axes + 1} × {axes + 1}"
-        advice = "a spacing hides whether axes are perpendicular: give case.affine"
-        raise OrgansegError(f"{found}; {advice}, or np.diag([*spacing, 1])")
+        found = f"found {affine.tolist()}; expected an affine, since axes can lean"
+        raise OrgansegError(f"{found}; give case.affine, or np.diag([*spacing, 1])")
     return affine[:-1, :-1]  # the steps in mm along the array's axes

@@ -77,8 +77,7 @@ def organ_table(scores, measure="dice"):
 
     An organ that was missed or invented has no distance. Were it left out, deleting the worst
     predictions would improve the mean; so it costs the scan's longest diagonal, which no distance
-    exceeds. Metrics Reloaded asks for the worst value (its change 55), the challenge ToothFairy2
-    takes the volume's diagonal, and BraTS's 373.13 mm are that of its volumes.
+    exceeds (Metrics Reloaded asks for the worst value, ToothFairy2 takes the diagonal).
 
     >>> scores = pandas.DataFrame({"case": ["a", "b"], "organ": "liver", "dice": [0.9, 0.8]})
     >>> print(organ_table(scores).cells.loc["liver"].to_dict())

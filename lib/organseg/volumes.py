@@ -50,8 +50,10 @@ def _damage_told(path):
         raise
     except FileNotFoundError as error:
         missing = Path(error.filename or "data file").name
-        found = f"{path}: found a header whose voxels ({missing}) are missing"
-        raise OrgansegError(f"{found}; put both together") from None
+        found = f"{path}: found a header whose voxels ({missing}) are missing; put both together"
+        if missing.lower() == Path(path).name.lower():  # nibabel knows .nii and .NII
+            found = f"{path}: found an ending in mixed case; rename it to {missing}"
+        raise OrgansegError(found) from None
     except Exception as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         found = f"{path}: found no readable image ({reason})"

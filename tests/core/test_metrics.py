@@ -154,7 +154,7 @@ def test_empty_masks(truth, prediction, expected):
 @pytest.mark.parametrize("affine", [(1, 1, 1), np.eye(3), grid(1, 1, 0), grid(1, 1, np.nan)])
 def test_a_spacing_or_an_affine_that_maps_no_volume_is_refused(affine):
     for measure in (surface_distances, score_case):
-        with pytest.raises(OrgansegError, match=r"expected an affine, 4 × 4; .*: give case\.affine"):
+        with pytest.raises(OrgansegError, match=r"expected an affine, since axes can lean; give case\.affine"):
             measure(voxels((1, 1, 1)), voxels((2, 1, 1)), affine)
 
 

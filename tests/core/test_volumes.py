@@ -123,3 +123,16 @@ def test_a_voxel_size_that_no_memory_could_hold_is_refused_before_it_is_taken():
     far = Case(np.zeros((9, 9, 9), np.float32), None, np.diag([1e5, 1e5, 1e5, 1]), "far")
     with pytest.raises(OrgansegError, match="far: found a scan of 900000 × 900000 × 900000 mm, .* voxel size is right"):
         to_working(far, WorkingGrid((3.0, 3.0, 3.0)))
+
+
+@pytest.mark.parametrize("name", ["a.NII", "a.NII.GZ"])
+def test_endings_in_capitals_are_read(tmp_path, name):
+    write(tmp_path / name.lower(), np.zeros(SIZES, np.int16)).rename(tmp_path / name)
+    assert load_case(tmp_path / name).name == "a"
+
+
+def test_an_ending_in_mixed_case_is_refused_with_the_name_to_give(tmp_path):
+    write(tmp_path / "a.nii", np.zeros(SIZES, np.int16)).rename(tmp_path / "a.Nii")
+    if not (tmp_path / "a.nii").is_file():  # as on macOS and Windows, where the two are one
+        with pytest.raises(OrgansegError, match="ending in mixed case; rename it to a.nii"):
+            load_case(tmp_path / "a.Nii")

@@ -6,6 +6,7 @@ Keras and Matplotlib are imported where a command needs them: `organseg info` st
 import os
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ def phantom(options):
 
     folder, written = Path(options.folder), 0
     about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
-    if about.get("name", PHANTOMS) != PHANTOMS:
-        found = f"{folder}: found the data set {about['name']!r}"
+    if about and about.get("name") != PHANTOMS:
+        found = f"{folder}: found the data set {about.get('name')!r}"
         raise OrgansegError(f"{found}; expected an empty folder or one of phantoms; choose another")
     annotated = about.get("annotated_labels", {})
     for seed in range(options.seed, options.seed + options.cases):
@@ -99,7 +100,7 @@ def predict(options):
     skip = () if options.all else run.settings.get("trained_on", ())
     files, failed = TellingFiles.of(_images_of(Path(options.images), skip)), 0
     _refuse_to_write_among(files, out)
-    for file in files:
+    for file in (replace(file, label=None) for file in files):
         target = out / f"{file.name}.nii.gz"
         try:
             if target.is_file() and not options.overwrite:
@@ -184,7 +185,7 @@ def evaluate(options):
     for measure in ("hausdorff95_mm", "assd_mm"):
         print(f"\n{organ_table(scores, measure).cells.to_string(col_space=6)}")
     print(f"\n{len(both)} cases; a row per case and organ in {out}")
-    known = _trained_on(options.run)
+    known = _trained_on(options.run) if options.run else ()
     if missing := sorted(name for name in truth.keys() - predictions if name not in known):
         found = f"found no prediction for {len(missing)} labels: {listed(missing)}"
         expected = "expected one for each that the run was not trained on (--run RUN tells which)"
@@ -194,7 +195,7 @@ def evaluate(options):
 def _trained_on(run):
     from organseg.runs import load_settings
 
-    return load_settings(run)[0].get("trained_on", ()) if run else ()
+    return load_settings(run)[0].get("trained_on", ())
 
 
 def _labels_of(folder):
