@@ -44,7 +44,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures address demo \
+.PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures situations address demo \
         data lint format figures-check mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
@@ -101,6 +101,9 @@ pictures: book ## draw the pictures of the README and of the book's first page
 map: $(READY) ## draw the picture of the library's rooms, from its code
 	$(PY) tools/map.py
 
+situations: $(READY) ## run what can go wrong with people's files, and write the book's page on it
+	PYTHONPATH=tests/command $(PY) tests/command/situations.py
+
 address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg (REF=v0.1.0: a tag)
 	$(PY) tools/notebooks.py address "$(URL)" $(REF)
 
@@ -108,7 +111,7 @@ demo: $(READY) ## make phantom cases, train, predict, score, from the command li
 	$(ORGANSEG) phantom $(RESULTS)/data --cases $(CASES) --seed $(SEED)
 	$(ORGANSEG) train $(RESULTS)/data --out $(RESULTS)/run --profile fast --test 4 $(if $(wildcard $(RESULTS)/run/run.json),--resume)
 	$(ORGANSEG) predict $(RESULTS)/run $(RESULTS)/data --out $(RESULTS)/predictions
-	$(ORGANSEG) evaluate $(RESULTS)/data $(RESULTS)/predictions --out $(RESULTS)/table.csv
+	$(ORGANSEG) evaluate $(RESULTS)/data $(RESULTS)/predictions --run $(RESULTS)/run --out $(RESULTS)/table.csv
 	@echo "The results are in $(RESULTS)/: cases in data/, the trained network and its curves in run/, predicted labels and"
 	@echo "pictures in predictions/, scores in table.csv, and pictures of prediction beside truth in table_CASE.png."
 

@@ -4,12 +4,15 @@ Nothing is ever unpacked as a whole: a caller asks for a member by its name and 
 never becomes a path. Archives with names that would lead elsewhere are refused all the same: something is wrong there.
 """
 
+import math
+import os
 import re
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 from organseg.errors import OrgansegError
@@ -33,11 +36,11 @@ def open_archive(path):
     if not path.is_file():
         raise OrgansegError(f"{path}: no such file or folder; expected an archive; check the path")
     try:
-        archive = ZipArchive(path) if path.suffix == ".zip" else TarArchive(path)
+        archive = ZipArchive(path) if ".zip" in path.name.lower() else TarArchive(path)
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:80]
         raise OrgansegError(
-            f"{path}: found no readable {path.suffix[1:]} archive ({reason}); expected a whole one; fetch it again"
+            f"{path}: found no readable zip or plain tar ({reason}); expected a whole one; delete it and fetch it again"
         ) from None
     for name, size in archive.sizes.items():
         parts = re.split(r"[\\/]", name)
@@ -48,6 +51,20 @@ def open_archive(path):
                 f"{path}: found the member {name!r}, which claims {size / 1e9:.0f} GB; expected a CT; fetch it again"
             )
     return archive
+
+
+def files_under(folder, above=()):
+    """All files of a folder and the folders in it, hidden ones left out, sorted.
+
+    Linked folders are followed, unless a link leads back to a folder that it lies in. Links to nowhere are files too,
+    so that a scan is not passed over for want of its target.
+    """
+    above = {*above, os.path.realpath(folder)}
+    for path in sorted(p for p in Path(folder).iterdir() if not p.name.startswith(".")):
+        if path.is_dir():
+            yield from files_under(path, above) if os.path.realpath(path) not in above else ()
+        elif path.is_file() or path.is_symlink():
+            yield path
 
 
 class _Archive:
@@ -77,9 +94,10 @@ class _Archive:
                 shutil.copyfileobj(member, file, 2**20)
         except DAMAGED as error:
             reason = " ".join(str(error).split())[:80]
-            raise OrgansegError(f"{name}: found damage in {self.path.name} ({reason}); fetch it again") from None
+            found = f"found damage in {self.path.name} ({reason})"
+            raise OrgansegError(f"{name}: {found}; delete that and fetch it again") from None
         if target.stat().st_size != self.sizes[name]:
-            raise OrgansegError(f"{name}: {self.path.name} ends in the middle of it; fetch the archive again")
+            raise OrgansegError(f"{name}: {self.path.name} ends in the middle of it; delete that and fetch it again")
         return target
 
 
@@ -113,36 +131,19 @@ class TarArchive(_Archive):
 
     def __init__(self, path):
         self.path = path
-        self.sizes, self._places = {}, {}
+        self.sizes, self._members = {}, {}
         with tarfile.open(path, "r:") as file:
             for member in file:
                 if member.isfile():
                     name = member.name.removeprefix("./")
-                    self.sizes[name], self._places[name] = member.size, member.offset_data
+                    self.sizes[name], self._members[name] = member.size, member
                 elif not member.isdir():
                     raise OrgansegError(f"{path}: found {member.name!r}, a link or device; fetch it again")
 
+    @contextmanager
     def _open(self, name):
-        return _Piece(self.path, self._places[name], self.sizes[name])
-
-
-class _Piece:
-    """A stretch of a file, read as if it were a file."""
-
-    def __init__(self, path, start, size):
-        self._file, self._left = open(path, "rb"), size  # noqa: SIM115 (closed by __exit__)
-        self._file.seek(start)
-
-    def read(self, size):
-        block = self._file.read(min(size, self._left))
-        self._left -= len(block)
-        return block
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
+        with tarfile.open(self.path, "r:") as file, file.extractfile(self._members[name]) as member:
+            yield member
 
 
 class Folder(_Archive):
@@ -150,11 +151,13 @@ class Folder(_Archive):
 
     def __init__(self, path):
         self.path = path
-        self.sizes = {p.relative_to(path).as_posix(): p.stat().st_size for p in path.rglob("*") if p.is_file()}
+        there = {p.relative_to(path).as_posix(): p for p in files_under(path)}
+        self.sizes = {name: p.stat().st_size if p.exists() else 0 for name, p in there.items()}
 
     def changed(self, names):
         paths = [self.path / name for name in names]
-        return max(file.stat().st_mtime for path in paths for file in [path, *path.rglob("*")])
+        files = [f for path in paths for f in [path, *(files_under(path) if path.is_dir() else ())]]
+        return max(file.stat().st_mtime if file.exists() else math.inf for file in files)
 
     def extract(self, name, folder):
         return self.path / name

@@ -16,7 +16,7 @@ LONGEST_WAIT = 60  # seconds
 PASSING = {408, 429, 500, 502, 503, 504}  # answers that a server takes back when asked again
 
 
-def fetch(url, file, md5=None, size=None):
+def fetch(url, file, md5=None, size=None, check=None):
     """Download `url` to `file`, unless it is there.
 
     The bytes gather in ``FILE.part``. When the connection breaks, or the program was killed, the download goes on
@@ -29,6 +29,7 @@ def fetch(url, file, md5=None, size=None):
     file : Path
     md5 : str, what the whole file must have; None if nobody published it
     size : int, bytes, likewise
+    check : function that raises an OrgansegError where the file (its path) is not what it should be
 
     Raises
     ------
@@ -70,6 +71,12 @@ def fetch(url, file, md5=None, size=None):
         _discard(part)
         raise OrgansegError(f"{url}: found {found} bytes; expected {size}; removed them; look at the address")
     check_md5(part, md5, f"{url}: removed what came; run this again, or look whether the data set has a new version")
+    try:
+        if check:
+            check(part)
+    except OrgansegError as error:
+        _discard(part)
+        raise OrgansegError(f"{error} (it came from {url} and is removed: look there in a browser)") from None
     os.replace(part, file)
     _tag(part).unlink(missing_ok=True)
 
@@ -106,6 +113,8 @@ def _receive(url, part, size):
             _discard(part)
             return False
         answer.raise_for_status()
+        if answer.headers.get("Content-Type", "").lower().startswith("text/html"):  # what we have is kept
+            raise OrgansegError(f"{url}: the server sent a web page; expected the file; look there in a browser")
         goes_on = answer.status_code == 206
         if not goes_on:
             have = 0

@@ -1,15 +1,19 @@
 """Which files of an archive make a case, and how they become an image and a label of the seven organs."""
 
+import os
 import re
 import tempfile
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas
 
 from organseg import Case, OrgansegError, load_case, save_image, save_label
 from organseg.command.doubts import doubts
+from organseg.files import IMAGE_ENDINGS
 from organseg.folders import image_file, label_file
 from organseg.geometry import AIR
 from organseg.volumes import read_on_grid
@@ -26,7 +30,8 @@ class Plan:
     image: str
     labels: dict = field(default_factory=dict)  # a file to {organ id: values in it, or None for all above 0}
     annotated: tuple = ()
-    series: str | None = None
+    is_series: bool = False  # the image is a folder of DICOM files
+    series: str | None = None  # the UID of the one to take, if it holds several
     patient: str = ""
 
     def image_in(self, out):
@@ -42,41 +47,60 @@ class Plan:
 
 
 def plan_cases(archive, table):
-    """All cases of an archive, sorted by name, and those without a label (name to reason)."""
-    names = archive.names()
-    there, plans, left_out, keys = set(names), {}, {}, set()
-    held_out = _held_out(archive, names, table)
-    places = names if "dicom" not in table else sorted({p.as_posix() for n in names for p in Path(n).parents} - {"."})
-    found = [(match, True) for match in _matches(table.get("image") or table.get("dicom"), places, table)]
-    found += [(match, False) for match in _matches(table.get("unlabelled"), names, table)]
+    """All cases of an archive, sorted by name, those without a label (name to reason), and the files of no case."""
+    there, plans, left_out, keys, seen, found = defaultdict(list), {}, {}, set(), {}, []
+    for name in archive.names():
+        there[_plain(name)].append(name)
+    held_out = _held_out(archive, table)
+    for entry in [entry for entry in ("image", "dicom", "unlabelled") if entry in table]:
+        folders = entry == "dicom" or not (entry == "image" or _plain(table[entry]).endswith(IMAGE_ENDINGS))
+        drawn = entry != "unlabelled" and bool({"label", "masks"} & set(table))
+        found += [(match, drawn, folders) for match in _matches(table[entry], there, table, folders)]
     # Where images and labels lie side by side, a label may look like another image.
-    labels = {name for match, labelled in found if labelled for name in _labels_of(match.groupdict(), table, there)}
-    for match, labelled in found:
-        if match[0] in labels:
+    labels = {name for match, drawn, _ in found if drawn for name in _labels_of(match.groupdict(), table, there)}
+    for match, drawn, is_series in found:
+        image, key = _only(there, match[0]), match["case"]
+        if image in labels:
             continue
-        key = match["case"]
-        name = re.sub(r"[^\w.-]", "_", table.get("name", "{case}").format(case=key))
-        if name in plans or name in left_out:
-            raise OrgansegError(f"found two scans of the name {name}, the second is {match[0]}; rename one of them")
+        name = re.sub(r"[^\w.-]", "_", table.get("name", "{case}").format(**match.groupdict())).removesuffix("_0000")
+        # Windows and macOS take A and a for one file; a link gives one scan two names, one to train and one to test on.
+        for mark in (name.casefold(), os.path.realpath(archive.path / image)):
+            if mark in seen:
+                raise OrgansegError(f"found {seen[mark]} and {image} for the case {name}; rename or remove one of them")
+            seen[mark] = image
         keys.add(key)
         plan = Plan(
-            name, "Ts" if key in held_out or not labelled else "Tr", match[0],
+            name, "Ts" if key in held_out or not drawn else "Tr", image, is_series=is_series,
             series=table.get("series", {}).get(key), patient=str(table.get("patients", {}).get(key, "")),
         )  # fmt: skip
-        if labelled:
+        if drawn:
             plan.labels = _labels_of(match.groupdict(), table, there)
-            drawn = table.get("annotated", {}).get(key)
+            organs = table.get("annotated", {}).get(key)
             ids = {organ for values in plan.labels.values() for organ in values}
-            plan.annotated = tuple(sorted(ids & {ORGAN_ID[o] for o in drawn} if drawn is not None else ids))
+            plan.annotated = tuple(sorted(ids & {ORGAN_ID[o] for o in organs} if organs is not None else ids))
             if not plan.labels:
-                wanted = table.get("label") or table.get("masks") or "no label or masks in the mapping"
-                left_out[name] = f"found no label for {match[0]}; expected {wanted}"
+                left_out[name] = f"found no label for {image}; expected {table.get('label') or table.get('masks')}"
                 continue
         plans[name] = plan
     _check_names(table, keys, plans.values())
-    if "dicom" in table:
-        _join_patients(archive, list(plans.values()))
-    return sorted(plans.values(), key=lambda plan: (plan.part == "Ts" and not plan.labels, plan.name)), left_out
+    _join_patients(archive, plans.values())
+    used = {*seen.values(), *labels}
+    strange = [n for n in archive.names() if not used & {n, *(p.as_posix() for p in Path(n).parents)}]
+    plans = sorted(plans.values(), key=lambda plan: (plan.part == "Ts" and not plan.labels, plan.name))
+    return plans, left_out, sorted(strange, key=lambda n: (not n.lower().endswith(IMAGE_ENDINGS), n))
+
+
+def _plain(name):
+    """A name whose ending is written as in our folders: .nii.gz for every NIfTI file, and small letters."""
+    ending = next((ending for ending in IMAGE_ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)] + (".nii.gz" if ending.startswith(".nii") else ending)
+
+
+def _only(there, name):
+    """The one file of a plain name; a folder's name is its own."""
+    if len(files := there.get(name, [name])) > 1:
+        raise OrgansegError(f"found {' and '.join(files)} for one image or label; expected one; remove the other")
+    return files[0]
 
 
 def _check_names(table, keys, plans):
@@ -95,20 +119,19 @@ def _join_patients(archive, plans):
     """Name each DICOM case's patient after the patient's first case: the identity itself is written nowhere."""
     first = {}
     for plan in sorted(plans, key=lambda plan: plan.name):
-        identity = "" if plan.patient or plan.part == "Ts" else patient_id(archive.path / plan.image, plan.series)
+        known = plan.patient or plan.part == "Ts" or not plan.is_series
+        identity = "" if known else patient_id(archive.path / plan.image, plan.series)
         if identity:
             plan.patient = first.setdefault(identity, plan.name)
             if plan.patient != plan.name:
                 print(f"{plan.name} and {plan.patient} are of one patient (PatientID); if not, say so under [patients]")
 
 
-def _matches(pattern, names, table):
-    """Names that look like a pattern, with what stands at {case} and {part}; a folder may lie around all."""
-    if not pattern:
-        return []
+def _matches(pattern, there, table, folders):
+    """Files, or outermost folders, whose names look like a pattern, with {case} and {part}; a folder may lie around."""
     fields = {"case": table.get("case", "[^/]+?"), "part": "|".join(table.get("parts", ()))}
     expression, seen = "(?P<around>(?:[^/]+/)?)", set()
-    for piece in re.split(r"(\{\w+\})", pattern.strip("/")):
+    for piece in re.split(r"(\{\w+\})", _plain(pattern.strip("/"))):
         name = piece[1:-1] if piece.startswith("{") else None
         if name is None:
             expression += re.escape(piece)
@@ -119,29 +142,31 @@ def _matches(pattern, names, table):
             raise OrgansegError(f"found {piece} in the pattern {pattern!r}; expected {{case}} or {{part}}; correct it")
     if "case" not in seen:
         raise OrgansegError(f"found the pattern {pattern!r}; expected {{case}} in it; correct the mapping")
-    return [match for name in names if (match := re.fullmatch(expression, name))]
+    places = sorted({p.as_posix() for name in there for p in Path(name).parents} - {"."}) if folders else there
+    found = {name: match for name in places if (match := re.fullmatch(expression, name))}
+    return [match for name, match in found.items() if not found.keys() & {p.as_posix() for p in Path(name).parents}]
 
 
 def _labels_of(fields, table, there):
     """The label files of a case that are there, each with the values that are organs in it."""
     organs = {ORGAN_ID[organ]: value for organ, value in table.get("organs", {}).items()}
     if "label" in table:
-        name = fields["around"] + table["label"].format(**fields)
+        name = _plain(fields["around"] + table["label"].format(**fields))
         listed = {organ: [value] if isinstance(value, int) else list(value) for organ, value in organs.items()}
-        return {name: listed} if name in there else {}
+        return {_only(there, name): listed} if name in there else {}
     found = {}
     for organ, mask in organs.items():
-        name = fields["around"] + table.get("masks", "").format(organ=mask, **fields)
+        name = _plain(fields["around"] + table.get("masks", "").format(organ=mask, **fields))
         if name in there:
-            found[name] = {organ: None}
+            found[_only(there, name)] = {organ: None}
     return found
 
 
-def _held_out(archive, names, table):
+def _held_out(archive, table):
     """The cases that the publisher set aside for testing."""
     if "split" not in table:
         return set()
-    file = next((n for n in names if n.rpartition("/")[2] == table["split"]), None)
+    file = next((n for n in archive.names() if n.rpartition("/")[2] == table["split"]), None)
     if file is None:
         print(f"found no {table['split']}: no case is set aside for testing")
         return set()
@@ -159,25 +184,28 @@ def prepare_case(plan, archive, table, out, scratch):
         A file is damaged, no CT, or lies on another grid than the image; the label has a value that nobody named.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        case, overlaps = _read_image(plan, archive, table, folder), []
+        case, like, found = _read_image(plan, archive, folder)
+        found += doubts(case)
         if plan.labels:
             label, overlaps = _read_labels(plan, archive, table, case, folder)
-            case = replace(case, label=label)
-    found = doubts(case) + overlaps
-    if plan.labels:
-        if not case.label.any():
-            found.append("no voxel of the label is an organ; if the scan shows one, look at [organs]")
-        save_label(case.label, case.affine, plan.label_in(out))
-    # A NaN has no whole number; what was not measured counts as air, here as in training.
-    save_image(np.where(np.isfinite(case.image), case.image, AIR), case.affine, plan.image_in(out))
+            found += overlaps
+            if not label.any():
+                found.append("no voxel of the label is an organ; if the scan shows one, look at [organs]")
+            save_label(label, case.affine, plan.label_in(out), like)
+        # A NaN has no whole number; what was not measured counts as air, here as in training.
+        save_image(np.where(np.isfinite(case.image), case.image, AIR), case.affine, plan.image_in(out), like)
     return found
 
 
-def _read_image(plan, archive, table, folder):
-    if "dicom" in table and plan.part == "Tr":
-        image, affine = read_series(archive.path / plan.image, plan.series)
-        return Case(image, None, affine, plan.name, plan.annotated)
-    return load_case(archive.extract(plan.image, folder), annotated=plan.annotated, name=plan.name)
+def _read_image(plan, archive, folder):
+    """The case without its label, the file whose position and unit are kept, and the doubts about what was read."""
+    if plan.is_series:
+        image, affine, found = read_series(archive.path / plan.image, plan.series)
+        return Case(image, None, affine, plan.name, plan.annotated), None, found
+    file = archive.extract(plan.image, folder)
+    case, header = load_case(file, annotated=plan.annotated, name=plan.name), nibabel.load(file).header
+    # ITK, and nnU-Net with it, refuses a sheared sform without a qform beside it: there one is made anew.
+    return case, None if header.get("sform_code") and not header.get("qform_code") else file, []
 
 
 def _read_labels(plan, archive, table, case, folder):
@@ -188,6 +216,11 @@ def _read_labels(plan, archive, table, case, folder):
     label, found = np.zeros(case.image.shape, np.uint8), []
     for file, organs in plan.labels.items():
         voxels = read_on_grid(archive.extract(file, folder), case.image, case.affine, plan.image)
+        if (
+            voxels.dtype.kind == "f" and np.abs(whole := np.rint(voxels) - voxels).max() < 0.01 and whole.any()
+        ):  # a scale factor's rounding
+            voxels = voxels + whole
+            found.append(f"the labels of {Path(file).name} are not quite whole numbers; they were rounded")
         known = {0, *table.get("others", ())}
         for organ, values in organs.items():
             if values is None:

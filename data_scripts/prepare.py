@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import filelock
@@ -24,13 +24,13 @@ import numpy as np
 import psutil
 from tqdm.auto import tqdm
 
-from archives import open_archive
+from archives import files_under, open_archive
 from download import check_md5, fetch
 from organseg import OrgansegError, write_dataset_json
 from organseg.files import whole_file
 from organseg.folders import image_file, label_file
 from plans import plan_cases, prepare_case
-from tables import DATASETS, card, dataset, list_of, own_table, read_datasets, recipe
+from tables import DATASETS, card, dataset, list_of, own_table, read_datasets, recipe, size
 
 MEMORY_PER_CASE = 3e9  # bytes: a scan of 512×512×700 voxels as it is stored, in float32 and with its label
 
@@ -66,6 +66,8 @@ def prepare(options, sets):
     source = {"set": options.name, "recipe": recipe(table), "limit": options.limit}
     if options.name == "own":  # a fingerprint, since a path may name people
         source["place"] = hashlib.sha256(str(Path(options.source).resolve()).encode()).hexdigest()[:12]
+    if options.source and Path(options.source).is_dir():
+        _keep_off(out, Path(options.source))
     about = _check_place(out, source)
     if about and options.name != "own" and _is_complete(out, about, options.limit):
         count = sum(map(len, about["cases"].values()))
@@ -86,7 +88,7 @@ def prepare(options, sets):
 
 def _prepare_locked(options, table, source, out, before):
     scratch = out / ".scratch"
-    for litter in [scratch, *out.rglob(".writing-*")]:  # of a run that was killed
+    for litter in [scratch, *out.glob(".writing-*"), *out.glob("[il]*T[rs]/.writing-*")]:  # of a run that was killed
         shutil.rmtree(litter) if litter.is_dir() else litter.unlink(missing_ok=True)
     if not options.source and "url" not in table:
         raise OrgansegError(
@@ -97,11 +99,13 @@ def _prepare_locked(options, table, source, out, before):
         return _prepare_pictures(options, table, out)
     path = _obtain(options, table, source, out)
     with open_archive(path) as archive:
-        plans, left_out = plan_cases(archive, table)
+        plans, left_out, strange = plan_cases(archive, table)
         if not plans and not left_out:
             pattern = table.get("image") or table.get("dicom") or table.get("unlabelled")
             instead = ", ".join(archive.names()[:3]) or "nothing"
             raise OrgansegError(f"{path}: found no file like {pattern}, but {instead}; expected it; check the path")
+        if strange and options.name == "own":
+            print(f"passed over {len(strange)} files that the mapping does not name: {', '.join(strange[:5])}")
         plans = plans[: source["limit"]]
         annotated, done = before.get("annotated_labels", {}), before.get("prepared", {})
         there = [
@@ -136,7 +140,9 @@ def _prepare_locked(options, table, source, out, before):
     if not ready:
         raise OrgansegError(f"{path}: found no usable case ({next(iter(left_out.values()))}); nothing was prepared")
     if options.delete_archive and not options.source:
-        shutil.rmtree(out / "archive")
+        path.unlink()
+        with suppress(OSError):  # it is not empty: what else lies there is not ours
+            path.parent.rmdir()
     in_test = sum(plan.part == "Ts" for plan in ready)
     print(f"{out}: {len(ready) - in_test} cases to train on" + (f", {in_test} in imagesTs" if in_test else ""))
     return left_out
@@ -146,14 +152,12 @@ def _obtain(options, table, source, out):
     """The archive or folder to read, fetched and checked if need be, after a look at the free disk."""
     if options.name == "own":
         path = Path(options.source)
-        if out.resolve().is_relative_to(path.resolve()):
-            raise OrgansegError(f"{out}: lies inside {path}, where the scans are read; choose a folder beside it")
-        _check_disk(out, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+        _check_disk(out, sum(file.stat().st_size for file in files_under(path) if file.is_file()))
         return path
     path = Path(options.source or out / "archive" / table["url"].rpartition("/")[2])
     _check_disk(out, table.get("bytes", table["gigabytes"] * 1e9), source["limit"], table["cases"], path)
     if not options.source:
-        fetch(table["url"], path, table.get("md5"), table.get("bytes"))
+        fetch(table["url"], path, table.get("md5"), table.get("bytes"), lambda part: open_archive(part).close())
     elif path.is_file() and not (out / "dataset.json").is_file():
         check_md5(path, table.get("md5"), "look whether the download is whole, or of another version")
     return path
@@ -175,11 +179,21 @@ def _remove_withdrawn(out, before, plans):
 # The place where it goes
 
 
+def _keep_off(out, source):
+    """Refuse a folder to write in that lies among the files to read, also by way of a link."""
+    folders = {source} | {folder for file in files_under(source) for folder in file.parents}
+    read = {os.path.realpath(folder) for folder in folders - {*source.parents}}
+    for target in (out, *(out / f"{kind}{part}" for kind in ("images", "labels") for part in ("Tr", "Ts"))):
+        target = Path(os.path.realpath(target))
+        if read & {str(folder) for folder in (target, *target.parents)}:
+            raise OrgansegError(f"{out}: lies inside {source}, where the scans are read; choose a folder beside it")
+
+
 def _check_place(out, source):
     """The dataset.json of an earlier run of the same kind, or None; refuses a folder that holds anything else."""
     file = out / "dataset.json"
     if not file.is_file():
-        if any(any(out.glob(f"{part}/*")) for part in ("imagesTr", "labelsTr")):
+        if any(any(out.glob(f"{kind}T[rs]/*")) for kind in ("images", "labels")):
             raise OrgansegError(f"{out}: found images of another origin; expected an empty folder; choose another")
         return None
     try:
@@ -210,14 +224,10 @@ def _is_complete(out, about, limit):
 
 
 def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):
-    """State the peak need of disk, and refuse where it does not fit.
+    """State the need of disk, and refuse where it does not fit.
 
-    Nothing of a case grows by preparing it, the compression aside, so an archive's bytes per case bound a case's.
-
-    Parameters
-    ----------
-    archive_bytes : size of the archive or folder to read; limit, cases : how many of its cases are taken, of how many
-    archive : Path of a file that is still to be fetched, unless it is there
+    Nothing of a case grows by preparing it, the compression aside, so an archive's bytes per case bound a case's;
+    `limit` of its `cases` are taken. `archive` is the path of what is still to be fetched, unless it is there.
     """
     prepared = 1.2 * archive_bytes * (min(1.0, limit / cases) if cases and limit is not None else 1.0)
     prepared = max(0, prepared - sum(file.stat().st_size for file in out.glob("*/*.nii.gz")))
@@ -226,14 +236,11 @@ def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):
         part = archive.with_name(archive.name + ".part")
         to_fetch = archive_bytes - (part.stat().st_size if part.is_file() else 0)
     need, free = to_fetch + prepared, shutil.disk_usage(out).free
-    print(
-        f"disk: {to_fetch / 1e9:.2f} GB to fetch and about {prepared / 1e9:.2f} GB of cases, "
-        f"{need / 1e9:.2f} GB at the peak; {free / 1e9:.2f} GB are free"
-    )
+    print(f"disk: {size(to_fetch)} to fetch and about {size(prepared)} of cases; {size(free)} are free")
     if need > free:
         raise OrgansegError(
-            f"{out}: found {free / 1e9:.2f} GB of free disk; expected {need / 1e9:.2f} GB; "
-            "make room, take fewer cases with --limit, or choose another disk"
+            f"{out}: found {size(free)} of free disk; expected {size(need)}; make {size(need - free)} of room, take "
+            "fewer cases with --limit, or choose another disk"
         )
 
 
@@ -306,23 +313,14 @@ def _parser():
     parser.add_argument("--out", help="data folder to write, or to complete")
     parser.add_argument("--list", action="store_true", help="show the data sets: size, cases, licence, organs")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N cases")
-    parser.add_argument(
-        "--from",
-        dest="source",
-        metavar="PATH",
-        help="an archive (or unpacked folder) that you have; needed for btcv and own",
-    )
-    parser.add_argument(
-        "--mapping", metavar="FILE", help="own: where the scans lie and which label is which organ (TOML)"
-    )
+    found = "an archive (or unpacked folder) that you have; needed for btcv and own"
+    parser.add_argument("--from", dest="source", metavar="PATH", help=found)
+    mapping = "own: where the scans lie and which label is which organ (TOML)"
+    parser.add_argument("--mapping", metavar="FILE", help=mapping)
     parser.add_argument("--workers", type=_positive, metavar="N", help="cases at once (all cores, as memory allows)")
     parser.add_argument("--delete-archive", action="store_true", help="delete what was fetched once all is prepared")
-    parser.add_argument(
-        "--datasets",
-        default=DATASETS,
-        metavar="FILE",
-        help="another table of data sets, e.g. with a mirror's addresses",
-    )
+    mirror = "another table of data sets, e.g. with a mirror's addresses"
+    parser.add_argument("--datasets", default=DATASETS, metavar="FILE", help=mirror)
     return parser
 
 

@@ -17,6 +17,7 @@ TEXTS = ("image", "dicom", "label", "masks", "unlabelled", "case", "name", "titl
 OWN = dict.fromkeys(TEXTS, str) | {"parts": list, "others": list} | dict.fromkeys(
     ("organs", "annotated", "patients", "series"), dict
 )  # fmt: skip
+PLACES = {"label": ["case"], "masks": ["case", "organ"], "name": ["case"]}  # what stands in braces in these
 WORDS = {str: "a text in quotes", list: "a list [..]", dict: "a table"}
 
 
@@ -54,8 +55,20 @@ def _mistake_in(table):
     for key, kind in OWN.items():
         if not isinstance(table.get(key, kind()), kind):
             return f"found {key} = {table[key]!r}; expected {WORDS[kind]}"
+    for key, kind in (("others", int), ("parts", str)):
+        if not all(type(value) is kind for value in table.get(key, ())):
+            return f"found {key} = {table[key]!r}; expected a list of {'numbers' if kind is int else 'texts'}"
     if not {"image", "dicom", "unlabelled"} & set(table):
         return "found neither image, dicom nor unlabelled; expected one of them"
+    for one, other in (("image", "dicom"), ("label", "masks")):
+        if one in table and other in table:
+            return f"found both {one} and {other}; expected one of them"
+    also = ["part"] if "{part}" in table.get("image", table.get("dicom", "")) else []
+    for key, names in PLACES.items():
+        text = table.get(key, "".join(f"{{{name}}}" for name in names))
+        rest = re.sub(r"\{(" + "|".join(names + also) + r")\}", "", text)
+        if set("{}") & set(rest) or not all(f"{{{name}}}" in text for name in names):
+            return f"found {key} = {table[key]!r}; expected {' and '.join(f'{{{name}}}' for name in names)} in it"
     for key in ("image", "dicom", "label", "masks", "unlabelled"):
         if table.get(key, "").startswith(("/", "~")) or ":" in table.get(key, ""):
             return f"found {key} = {table[key]!r}; expected a path inside the folder that --from names"
@@ -66,6 +79,8 @@ def _mistake_in(table):
             return f"found annotated {case} = {drawn!r}; expected a list of the organs under [organs]"
     if wrong := sorted(set(table.get("organs", {})) - set(ORGAN_ID)):
         return f"found the organ {wrong[0]!r}; expected {', '.join(ORGAN_ID)}"
+    if table.get("organs") and not {"label", "masks", "unlabelled"} & set(table):
+        return "found [organs], but neither label nor masks; expected where the labels lie"
     try:
         re.compile(table.get("case", ""))
     except re.error as error:
@@ -76,12 +91,11 @@ def _mistake_in(table):
 def _mistake_in_values(table):
     meaning = {0: "the background"} | {value: "others" for value in table.get("others", ())}
     for organ, value in table.get("organs", {}).items():
+        numbers = value if isinstance(value, list) else [value]
         if "masks" in table:
             if not isinstance(value, str):
                 return f"found {organ} = {value!r}; expected the name of its mask in quotes"
-            continue
-        numbers = value if isinstance(value, list) else [value]
-        if not numbers or not all(isinstance(number, int) for number in numbers):
+        elif not numbers or not all(type(number) is int for number in numbers):
             return f"found {organ} = {value!r}; expected a number or a list of numbers"
         for number in numbers:
             if number in meaning:
@@ -90,16 +104,23 @@ def _mistake_in_values(table):
     return None
 
 
+def size(count):
+    """A number of bytes in words: 38e6 is '38 MB'."""
+    unit, name = next(((u, n) for u, n in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")) if count >= u), (1e3, "kB"))
+    return f"{count / unit:.4g} {name}"
+
+
 def list_of(sets):
     """What --list prints."""
     lines = [f"{'name':24}{'archive':>10}{'cases':>7}  {'licence':14}organs"]
     for name, table in sets.items():
-        size = f"{table['gigabytes']:.3g} GB" if table["gigabytes"] >= 1 else f"{1000 * table['gigabytes']:.0f} MB"
         organs = [organ for organ in ORGAN_ID if organ in table.get("organs", ())]
         named = "all seven" if len(organs) == len(ORGANS) else ", ".join(organs) or "eleven, as small pictures"
-        licence = table["licence"] if len(table["licence"]) < 14 else "registration"
-        lines.append(f"{name:24}{size:>10}{table.get('cases', ''):>7}  {licence:14}{named}")
-    return "\n".join([*lines, f"{'own':24}{'':>10}{'':>7}  {'':14}what your mapping names (NIfTI or DICOM)"])
+        licence = "registration" if "register" in table else table["licence"] + "*" * ("licence_note" in table)
+        lines.append(f"{name:24}{size(table['gigabytes'] * 1e9):>10}{table.get('cases', ''):>7}  {licence:14}{named}")
+    lines.append(f"{'own':24}{'':>10}{'':>7}  {'':14}what your mapping names (NIfTI or DICOM)")
+    notes = [f"* {name}: {table['licence_note']}" for name, table in sets.items() if "licence_note" in table]
+    return "\n".join(lines + notes)
 
 
 def card(name, table):
@@ -111,6 +132,7 @@ def card(name, table):
         "",
         f"- Source: {table.get('source', 'scans of your own')}",
         f"- Licence: {table.get('licence', 'not stated: say who may use these scans before you pass them on')}",
+        *([f"- On the licence: {table['licence_note']}"] if "licence_note" in table else []),
         f"- To cite: {table.get('citation', 'not stated')}",
         "",
         "Changed by organseg's data_scripts/prepare.py: the files were renamed, images rounded to whole HU, and the "
@@ -136,7 +158,7 @@ def recipe(table):
 
 def _read_toml(path):
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))  # Windows' editors put a mark before it
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = " ".join(str(error).split())[:100]
         raise OrgansegError(f"{path}: found no readable TOML ({reason}); expected a table; correct it") from None

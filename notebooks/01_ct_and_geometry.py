@@ -320,57 +320,64 @@ for tissue, place in places.items():
 
 # %% [markdown]
 # For the organs we use their labels. A single number would hide how much the voxels differ, so we print the range of
-# the middle nine tenths too.
+# the middle nine tenths too. And of the darkest twentieth, which share lies at the organ's border? (An *erosion* takes
+# away the voxels that have a neighbour outside.)
 
 # %%
+from scipy import ndimage
+
 for organ in organseg.ORGANS:
-    low, middle, high = np.percentile(case.image[case.label == organ.id], (5, 50, 95))
-    print(f"{organ.name:12}{middle:6.0f} HU, mostly {low:4.0f} to {high:4.0f}")
+    mask = case.label == organ.id
+    low, middle, high = np.percentile(case.image[mask], (5, 50, 95))
+    at_border = (mask & ~ndimage.binary_erosion(mask))[mask & (case.image <= low)].mean()
+    print(f"{organ.name:12}{middle:6.0f} HU, mostly {low:4.0f} to {high:4.0f}, darkest: {at_border:4.0%} at the border")
 
 # %% [markdown]
 # Artery and vein are bright because a *contrast agent* with iodine was injected before the scan; in the *portal venous
 # phase*, about a minute later, it has reached the veins of the gut and the liver. The paper's scans {cite}`roth2018`
 # were taken in this phase, and the phantoms imitate it.
 #
-# Look at the ranges: those of liver, spleen and pancreas overlap widely. (Their low ends are border voxels, which hold
-# some organ and some of the fat around it; this is called the *partial volume effect*. A thin organ has so many of
-# them that even its middle value, 54 HU for the pancreas, lies below that of its tissue.) **The number alone does not
-# tell which organ a voxel belongs to.** Place, shape and surroundings do, and these are what a network has to learn.
+# Look at the ranges: those of liver, spleen and pancreas overlap widely. (Their low ends are border voxels, as the last
+# column shows; these hold some organ and some of the fat around it, which is called the *partial volume effect*. A thin
+# organ has so many of them that even its middle value, 54 HU for the pancreas, lies below that of its tissue.) **The
+# number alone does not tell which organ a voxel belongs to.** Place, shape and surroundings do, and these are what a
+# network has to learn.
 #
 # ### Windows
 #
 # A screen shows a few hundred greys, a CT has thousands of values. A *window* picks the range that matters: all below
-# it is black, all above it is white. Its middle is called *level*, its extent *width*.
+# it is black, all above it is white. It has a *centre* (also called level, a word with other uses in this course) and a
+# *width*.
 
 # %%
-def window(hu, level, width):
-    grey = (hu - (level - width / 2)) / width
+def window(hu, centre, width):
+    grey = (hu - (centre - width / 2)) / width
     return np.clip(grey, 0, 1)
 
 
-print(window(np.array([-1000, -160, 40, 240, 1000]), level=40, width=400))
+print(window(np.array([-1000, -160, 40, 240, 1000]), centre=40, width=400))
 
 # %% [markdown]
-# Radiologists switch between a few. These are common choices; try them with the sliders.
+# Radiologists switch between a few. These are common choices; with a live kernel, try them with the sliders below.
 
 # %%
 presets = {"soft tissue": (40, 400), "liver": (80, 150), "lung": (-500, 1400), "bone": (500, 1500)}
-for name, (level, width) in presets.items():
-    print(f"{name:12}level {level:4}, width {width:4}: {level - width / 2:5.0f} to {level + width / 2:4.0f} HU")
+for name, (centre, width) in presets.items():
+    print(f"{name:12}centre {centre:4}, width {width:4}: {centre - width / 2:5.0f} to {centre + width / 2:4.0f} HU")
 
 # %% alt="The slice with the liver in a soft-tissue window: organs in shades of grey, fat dark, bone white, air black."
 from matplotlib.figure import Figure
 
 
-def draw_window(level, width):
+def draw_window(centre, width):
     figure = Figure(figsize=(3.6, 3.8), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(window(radiological(case.image, 58), level, width), cmap="gray", vmin=0, vmax=1)
-    axes.set(title=f"level {level}, width {width}", xticks=[], yticks=[])
+    axes.imshow(window(radiological(case.image, 58), centre, width), cmap="gray", vmin=0, vmax=1)
+    axes.set(title=f"centre {centre}, width {width}", xticks=[], yticks=[])
     return figure
 
 
-organseg.explore(draw_window, level=(-1000, 1000, 40), width=(50, 2000, 400))
+organseg.explore(draw_window, centre=(-1000, 1000, 40), width=(50, 2000, 400))
 
 # %% [markdown]
 # A network gets its numbers through a window as well, and a wide one: `organseg.normalise` takes −200 to 300 HU to 0…1.
@@ -378,17 +385,18 @@ organseg.explore(draw_window, level=(-1000, 1000, 40), width=(50, 2000, 400))
 
 # %%
 print(organseg.normalise(np.array([-1000, -200, 50, 300, 1000])))
-np.testing.assert_allclose(organseg.normalise(case.image), window(case.image, level=50, width=500), atol=1e-6)
+np.testing.assert_allclose(organseg.normalise(case.image), window(case.image, centre=50, width=500), atol=1e-6)
 
 # %% [markdown]
 # ## Seven organs
 #
 # The course looks for the seven organs of the paper {cite}`roth2018`. `organseg.ORGANS` is their list, with the number
 # that stands for each in a label, and a colour. How large are they? Count voxels, multiply by the volume of one voxel
-# in mm³, divide by 1000: a millilitre is 1000 mm³.
+# in mm³, divide by 1000: a millilitre is 1000 mm³. The volume is the affine's determinant: here the product of the
+# spacings, and right also where a tilted gantry left axes that are not perpendicular.
 
 # %%
-voxel_ml = np.prod(case.spacing) / 1000
+voxel_ml = abs(np.linalg.det(case.affine)) / 1000
 volumes = {organ.name: voxel_ml * np.count_nonzero(case.label == organ.id) for organ in organseg.ORGANS}
 for organ in organseg.ORGANS:
     print(f"{organ.id} {organ.name:12}{volumes[organ.name]:6.0f} ml   {organ.meaning}")
@@ -439,8 +447,6 @@ print(f"64 voxels in a row: {64 * 0.75:.0f} mm as scanned, {64 * 3:.0f} mm by 4"
 # The shortest way to a coarser image is to keep each fourth voxel. See what it does to a fine wave.
 
 # %% alt="A fine wave with a period of five voxels. Every fourth voxel is marked; the marks form a slow wave with a period of twenty voxels that is not in the data. The smoothed wave is nearly flat."
-from scipy import ndimage
-
 voxel = np.arange(60)
 wave = np.cos(2 * np.pi * voxel / 5)
 sigma = np.sqrt(4**2 - 1) / 2.355
@@ -562,8 +568,10 @@ figure.legend(handles=patches, loc="outside lower center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Read linearly, the liver wears a rim of "vein" and "artery". So labels are always read with *nearest neighbour*: each
-# coarse voxel takes the label of the fine voxel nearest to its centre, whole. No id can appear that was not there.
+# Read linearly, the liver wears a rim of "vein" and "artery". So ids are never interpolated. We read labels with
+# *nearest neighbour*: each coarse voxel takes the label of the fine voxel nearest to its centre, whole. No id can
+# appear that was not there. (Another sound way is to interpolate the mask of each class apart, and to take the largest.
+# nnU-Net {cite}`isensee2021` does so.)
 #
 # By four, the centre at 1.5 is just as near to voxel 1 as to voxel 2. Rounding all of these ties up would shift each
 # organ by half a fine voxel. `organseg.to_working` rounds up and down in turns, like the colours of a chessboard. The
@@ -659,7 +667,7 @@ if my_ct is not None:
 
 figure, panels = plt.subplots(1, len(shown), figsize=(4 * len(shown), 3.8), squeeze=False, layout="constrained")
 for axes, (name, one) in zip(panels.flat, shown.items()):
-    picture = window(radiological(one.image, one.image.shape[2] // 2), level=40, width=400)
+    picture = window(radiological(one.image, one.image.shape[2] // 2), centre=40, width=400)
     axes.imshow(picture, cmap="gray", aspect=one.spacing[1] / one.spacing[0])
     axes.set(title=name, xticks=[], yticks=[])
 
@@ -692,8 +700,8 @@ check("1.1", codes)
 # %% [markdown]
 # ### Exercise 1.2 ★★ The value at a place
 #
-# Write a function that returns the HU of the voxel nearest to a place, given in millimetres. Outside the scan there is
-# air, −1000 HU.
+# Write a function that returns the HU of the voxel nearest to a place, given in millimetres. Outside the scan, which
+# reaches half a voxel beyond its outermost places, there is air, −1000 HU.
 
 # %% tags=["exercise"]
 def hu_at(image, affine, place):
@@ -744,7 +752,7 @@ check("1.3", affine_of_means)
 # - In NIfTI, millimetres grow to the patient's right, front and head (RAS+). The array's own axes can run in any
 #   direction; the axis codes name them. Turn an array only together with its affine.
 # - A window picks the HU that are shown. HU alone do not tell organs apart.
-# - Smooth an image before making it coarser; read labels with nearest neighbour; interpolate probabilities, not names.
+# - Smooth an image before making it coarser; interpolate probabilities or masks, never ids.
 # - A coarser grid has a price, and thin organs pay most of it.
 #
 # ## References

@@ -82,7 +82,8 @@ import matplotlib.pyplot as plt
 
 def draw_grid(axes, numbers, title, frame=None):
     """Numbers in squares; frame is the row and column where an orange frame begins, and how many squares wide it is."""
-    axes.imshow(numbers, cmap="Blues", vmin=-10, vmax=40)
+    cmap, low, high = ("RdBu_r", -3, 3) if numbers.min() < 0 else ("Blues", -10, 40)
+    axes.imshow(numbers, cmap=cmap, vmin=low, vmax=high)
     for (row, column), number in np.ndenumerate(numbers):
         axes.text(column, row, f"{number:g}", ha="center", va="center")
     if frame:
@@ -211,6 +212,8 @@ plt.show()
 along_x = np.array([[-0.5], [0], [0.5]])
 slope = convolve(ct_slice, along_x) / spacing
 print(slope.shape, f"from {slope.min():.0f} to {slope.max():.0f} HU per mm")
+i, j = np.unravel_index(np.abs(slope).argmax(), slope.shape)
+print(f"the steepest lies between {ct_slice[i, j]:.0f} and {ct_slice[i + 2, j]:.0f} HU")
 np.testing.assert_allclose(slope, np.gradient(ct_slice, spacing, axis=0)[1:-1], rtol=1e-3, atol=1e-3)
 
 # %% alt="Left: the CT slice. Right: its slope along x; each organ has a red rim on one side and a blue rim on the other, flat regions are white; the skin's rims are the strongest."
@@ -222,8 +225,9 @@ plt.show()
 
 # %% [markdown]
 # Where the tissue is uniform the result is near zero, and white. Borders come out, red where the intensity grows with
-# $x$ and blue where it falls. The steepest, about 157 HU per mm, are those between air and skin. The two arcs below
-# are the table that the patient lies on. Borders that run along $x$ do not show: the kernel does not look that way.
+# $x$ and blue where it falls. The steepest, about 157 HU per mm, leads from −40 to −1001 HU, from skin to air. The two
+# arcs below are the table that the patient lies on. Borders that run along $x$ do not show: the kernel does not look
+# that way.
 #
 # ## Blur
 #
@@ -258,8 +262,9 @@ np.testing.assert_allclose(convolve(ct_slice, sobel), ndimage.sobel(ct_slice, ax
 # %% [markdown]
 # ## Choose the weights yourself
 #
-# Three weights along $x$: for the pixel before, the pixel itself, and the pixel after. Move the sliders and find the
-# slope (−½, 0, ½), a blur (⅓, ⅓, ⅓), a sharper image (−1, 3, −1), and the negative of the slice.
+# Three weights along $x$: for the pixel before, the pixel itself, and the pixel after. With a live kernel, move the
+# sliders and find the slope (−½, 0, ½; the page shows this one), a blur (⅓, ⅓, ⅓), a sharper image (−1, 3, −1), and the
+# negative of the slice.
 
 # %% alt="Two pictures side by side: the CT slice, and the slice filtered with the weights −0.5, 0 and 0.5 along x, in which one side of each organ is bright and the other dark."
 from matplotlib.figure import Figure

@@ -226,8 +226,19 @@ print(f"receptive field {reach}, jump {jump}, beyond the window on each side {(r
 # An output of the map looks at 124×124 pixels: its window of 64×64, and 30 pixels more on each side. In the CNN these
 # 30 pixels do not exist; each convolution puts zeros around its own input instead. In the larger image they do exist,
 # and the features see them. So the map is the answer of the same weights to a slightly different question: about the
-# same window *with its surroundings*. With convolutions that do not pad, the two maps would be equal.
-#
+# same window *with its surroundings*. With convolutions that do not pad, the two maps are equal. A small network with
+# random weights shows it; its answers are 2 pixels apart, so every fourth of them belongs to one of our windows.
+
+# %%
+anything = keras.Input((None, None, 1))
+x = keras.layers.Conv2D(4, 3, activation="relu")(anything)  # without padding
+x = keras.layers.MaxPooling2D(2)(x)
+unpadded = keras.Model(anything, keras.layers.Conv2D(4, 31)(x))  # one answer for 64×64 pixels
+by_map = answers_of(unpadded, mosaic[np.newaxis, ..., np.newaxis])[0, ::4, ::4]
+by_window = answers_of(unpadded, windows[..., np.newaxis]).reshape(9, 9, 4)
+np.testing.assert_allclose(by_map, by_window, atol=1e-4)
+
+# %% [markdown]
 # What we have now is a network without dense layers, for images of many sizes, whose answer has places. But it has
 # one answer for every 8 pixels. To name every pixel, the map must grow again.
 
@@ -256,9 +267,9 @@ stamped = transposed_convolution(image, kernel, stride=2)
 print(stamped.astype(int))
 
 # %% [markdown]
-# The corner of the first stamp lies at the corner, the next ones two pixels further on. The digits show who has been
-# where: 13 is 3 × 1 from the first stamp plus 1 × 10 from its neighbour, and in the middle, at 1379, all four meet.
-# The size follows too: from the first to the last of n stamps there are n − 1 strides, and then one whole kernel:
+# The corner of the first stamp lies at the corner, the next ones two pixels further on. The digits show which stamps
+# have been there: 13 is 3 × 1 from the first stamp plus 1 × 10 from its neighbour, and in the middle, at 1379, all four
+# meet. The size follows too: from the first to the last of n stamps there are n − 1 strides, and then one whole kernel:
 #
 # $$(n - 1) \cdot \text{stride} + \text{kernel} = (2 - 1) \cdot 2 + 3 = 5$$
 #
@@ -341,7 +352,7 @@ np.testing.assert_allclose(doubled[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-5)
 #
 # In a network nobody prescribes these sixteen numbers; interpolation is only a good place to begin. What can be
 # learned in their place? We shrink the slices of one patient to half their size, and train a single transposed
-# convolution to bring them back.
+# convolution to bring them back. The loss `"mse"` is the mean of the squared differences.
 
 # %%
 def half(images):
@@ -483,7 +494,7 @@ print("without skips:", without(np.zeros((1, 50, 50, 1))).shape)
 
 # %% [markdown]
 # The network without skips raises no error. It returns an image without the last two pixels of each axis, which is
-# worse: nobody is told. Who then stretches the answer to the size of the image shifts all organs.
+# worse: nobody is told. Whoever then stretches the answer to the size of the image shifts all organs.
 #
 # The remedy is to fill up with air at the far ends to the next multiple, and to cut the answer back.
 
@@ -571,13 +582,15 @@ plt.show()
 # To put a number on it, we use the *Dice* overlap of two masks: twice the pixels they share, divided by the pixels of
 # both together. It is 1 where they are equal and 0 where they do not meet; chapter 5 is about it.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def dice_of(prediction):
     return np.array([organseg.dice(truth == organ.id, prediction == organ.id) for organ in organseg.ORGANS])
 
 
 dice_plain, dice_skipping = dice_of(plain), dice_of(skipping)
 vessels, liver = [0, 1], 2
+for name, found in (("without skips", dice_plain), ("with skips", dice_skipping)):
+    print(f"{name:14}", dict(zip(organseg.ORGAN_NAMES, found.round(2).tolist(), strict=True)))
 assert dice_plain[liver] > 0.7 and dice_skipping[liver] > 0.7
 assert dice_skipping[vessels].mean() > dice_plain[vessels].mean() + 0.15
 assert dice_skipping.mean() > dice_plain.mean() + 0.08
@@ -629,8 +642,8 @@ for name, share in zip(("background", *organseg.ORGAN_NAMES), shares, strict=Tru
 
 # %% [markdown]
 # Nearly nine pixels in ten are background, and the gallbladder has less than one in a thousand. The mean over all
-# pixels hardly notices an organ so small: who misses all of it is right nearly everywhere. What should the training
-# reward instead? That is [chapter 5](05_dice.ipynb).
+# pixels hardly notices an organ so small: a network that misses all of it is right nearly everywhere. What should the
+# training reward instead? That is [chapter 5](05_dice.ipynb).
 #
 # **What the network sees.** It looks at one slice at a time. A round bright spot may be a vessel that runs through
 # many slices, or the top of something that only begins here; a person would scroll up and down and know. A network
@@ -644,6 +657,7 @@ for name, share in zip(("background", *organseg.ORGAN_NAMES), shares, strict=Tru
 #
 # A transposed convolution is given by the size of its kernel and its stride. Afterwards `crop` pixels are cut off at
 # *each* end, as we did with the interpolation. Write the function that says how many pixels come out along one axis.
+# (The kernel is at least as large as the stride.)
 
 # %% tags=["exercise"]
 from organseg.course import check

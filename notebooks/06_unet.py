@@ -87,9 +87,32 @@ one_slice = sum(convolve(volume[:, :, :, 2 + d], kernel[:, :, d]) for d in range
 np.testing.assert_allclose(found[:, :, :, 2], one_slice, atol=1e-5)
 
 # %% [markdown]
-# So a 3-D network can do what a 2-D one cannot: compare a slice with its neighbours. A vessel goes on in them, the top
-# of an organ does not. The price is 27 weights in place of 9 for every pair of channels. For the FCN of chapter 4 with
-# all its filters:
+# So a 3-D network can do what a 2-D one cannot: compare a slice with its neighbours. Here is a slice near the top of
+# the liver, and what the kernel −½, 0, ½ along $z$ makes of it, the change from slice to slice.
+
+# %% alt="Three pictures. An axial slice near the top of the liver: liver and aorta are both bright round spots. The change along z: a blue ring for the liver, next to nothing for the aorta. A view from the front with a line at the slice: the liver ends just above it, the aorta goes on."
+import matplotlib.pyplot as plt
+
+case, z = organseg.make_phantom(3, (96, 96, 64)), 57
+scan = organseg.normalise(case.image)
+along_z = np.reshape([-0.5, 0, 0.5], (1, 1, 3, 1, 1)).astype("float32")
+change = convolve(scan[np.newaxis, ..., np.newaxis], along_z)[0, :, :, z - 1, 0]
+of_aorta, of_liver = case.label[:, :, z] == 1, case.label[:, :, z] == 3
+print(f"mean change per slice: liver {change[of_liver].mean():.2f}, aorta {change[of_aorta].mean():.2f}")
+y = int(np.argwhere(of_aorta)[:, 1].mean())
+figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+panels[0].imshow(scan[::-1, ::-1, z].T, cmap="gray", vmin=0, vmax=1)
+panels[1].imshow(change[::-1, ::-1].T, cmap="RdBu_r", vmin=-0.5, vmax=0.5)
+panels[2].imshow(scan[::-1, y, ::-1].T, cmap="gray", vmin=0, vmax=1, aspect=case.spacing[2] / case.spacing[0])
+panels[2].axhline(63 - z, color="white", linewidth=1)
+for panel, title in zip(panels, ("one slice", "change along z", "from the front"), strict=True):
+    panel.set(title=title, xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# In the slice alone, liver and aorta are two bright round spots. The kernel tells them apart: the liver ends above, so
+# its brightness falls by 0.12 per slice, and the aorta goes on. The price is 27 weights in place of 9 for every pair of
+# channels. For the FCN of chapter 4 with all its filters:
 
 # %%
 def parameters(part):
@@ -362,8 +385,6 @@ print("voxel 56 sees", *np.flatnonzero(influence[:, 56] > 0)[[0, -1]])
 # picture each column belongs to a voxel of the answer, and shows the voxels of the image that reach it.
 
 # %% alt="A grey band across the picture, bright in the middle and darker towards both edges; outside it is black. Its lower and upper edge are staircases with steps every eight columns, and the computed orange lines lie exactly on them."
-import matplotlib.pyplot as plt
-
 columns = np.arange(52, 76)
 visible = np.where(influence > 0, influence, np.nan)[:, columns]
 figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
@@ -494,7 +515,7 @@ assert organseg.training_bytes(network, 64, batch_size=3) == 3 * outputs + weigh
 # %% [markdown]
 # The 19 million parameters are the smaller part, by far. This is an estimate. A program may do with less, if it throws
 # away some outputs or computes them again, and it needs more while it works: for gradients on their way, and for copies
-# in another order. With TensorFlow on a CPU the two about cancel.
+# in another order.
 #
 # Now the shares of the levels. We call the level of full resolution level 1, as in the count of the parameters.
 
@@ -570,7 +591,7 @@ print("\n".join(table))
 # Three crops of 64³ fit everywhere, with room to spare. The longest scan fits only with half precision, or into a large
 # GPU.
 #
-# Now your own. Set the slider to the memory of your GPU (in a notebook, `!nvidia-smi` shows it).
+# Now your own. With a live kernel, set the slider to the memory of your GPU (`!nvidia-smi` shows it).
 
 # %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 152. A dashed line marks a batch of three, a dotted one the paper's 64; at 64, fifteen crops would fit." slide="Twice the edge takes about eight times the memory, so far fewer crops fit into 24 GB."
 def draw_what_fits(memory_gb, precision):
@@ -659,7 +680,7 @@ check("6.1", level_parameters)
 #
 # You want to train on whole scans, one per step. The slices have 128×128 voxels. A voxel costs `per_voxel` bytes, the
 # parameters cost `weights` bytes, and `memory` bytes can be used. How many slices may the scan have? The network wants
-# a multiple of 8. Return 0 where not even the parameters fit.
+# a multiple of 8: return the largest that fits, and 0 where not even the parameters fit.
 
 # %% tags=["exercise"]
 def longest_scan(memory, weights, per_voxel):
@@ -677,11 +698,11 @@ def longest_scan(memory, weights, per_voxel):
 check("6.2", longest_scan)
 
 # %% [markdown]
-# ### Exercise 6.3 ★★★ Another network's reach
+# ### Exercise 6.3 ★★ Another network's reach
 #
 # A network has `levels` levels, and `convolutions` convolutions of three on each level of each path (the paper's: 4 and
 # 2). The deepest level is shared by the two paths and counts once. Return how many voxels the voxel at `position` sees
-# before it and after it.
+# before it and after it, as if the scan went on beyond its ends.
 
 # %% tags=["exercise"]
 def reach(position, levels, convolutions):

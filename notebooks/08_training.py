@@ -65,7 +65,7 @@ for name in ("paper", "gpu", "lesson"):
 # %% [markdown]
 # The width is the number of filters of the first convolution. In this chapter we go smaller still: a U-Net of three
 # levels, crops of 24×24×24 voxels, and phantoms with voxels of about 6 mm. Twelve patients are for training and three
-# are held out. What goes wrong in a training goes wrong in small ones too, and there one can watch it.
+# are held out.
 #
 # `to_scan` makes of a patient what the network is given: the image through the window of [chapter
 # 1](01_ct_and_geometry.ipynb), the labels, and which organs they were drawn for. `CropSampler` draws mini-batches from
@@ -117,7 +117,8 @@ print("one step:", adam(np.zeros(3), [first]).round(4))
 # $\sqrt{v}$ takes the size out of the gradient and leaves its sign. So the learning rate of Adam is a *distance*: how
 # far a weight moves in a step, as long as its gradients agree.
 #
-# Keras' Adam does the same, step after step.
+# Keras' Adam does the same, step after step. (With one difference: Keras adds its `tiny` to $\sqrt{v}$ before the share
+# is divided out, the variant $\hat\epsilon$ of {cite}`kingma2015`. So a tiny gradient moves a weight less at first.)
 
 # %%
 from organseg.backend import keras
@@ -130,11 +131,17 @@ for gradient in gradients:
 by_keras = keras.ops.convert_to_numpy(weights)
 np.testing.assert_allclose(by_keras, adam(np.zeros(3), gradients), atol=1e-5)
 
+weight = keras.Variable(np.zeros(1, "float32"))
+keras.optimizers.Adam(0.01).apply([keras.ops.convert_to_tensor(np.array([1e-6], "float32"))], [weight])
+by_formula = adam(np.zeros(1), [np.array([1e-6])])
+print(f"first step at a gradient of 1e-6: {-by_formula[0]:.4f} by the formula, {-float(weight[0]):.4f} by Keras")
+
 # %% [markdown]
 # Is a distance of 0.01 long or short? Compare it with the weights. Keras draws a kernel from the range
 # $\pm\sqrt{6/(\text{in} + \text{out})}$, which has a standard deviation of $\sqrt{2/(\text{in} + \text{out})}$, where
-# *in* and *out* are the numbers that come together in an output, and that an input goes to: 27 times the channels.
-# In the paper's network the convolutions lead from 1 to 32 channels at the top, and from 256 to 512 at the bottom.
+# *in* and *out* are the numbers that come together in an output, and that an input goes to: 27 times the channels. In
+# our network of the paper's size the convolutions lead from 1 to 32 channels at the top, and from 256 to 512 at the
+# bottom.
 
 # %%
 for channels_in, channels_out in ((1, 32), (32, 64), (256, 512)):
@@ -200,13 +207,16 @@ in_use = change([0.1, 0.1, 0.1], training=False)
 assert one_patient.max() < 0.01 and in_use.min() > 0.1
 assert mixed[0] > 1.4 * mixed[1:].max()
 print("all three crops from the bright patient, in training: change", one_patient.round(2))
+print("one bright crop among three, in training: change         ", mixed.round(2))
+print("all three bright, in use: change                         ", in_use.round(2))
 
 # %% [markdown]
 # Nothing. With three crops of one patient, brightness is what they have in common, and the layer subtracts it. In
-# training the network never sees that patients differ in brightness. In use it does: there the moving averages are subtracted, not
-# the patient's own mean, and the same patient arrives as something the later layers have never met. With crops of
-# different patients the bright one stays bright among the others, and the network can learn to live with it. (The
-# others change a little too, since they are compared with it.)
+# training the network never sees that patients differ in brightness. In use it does: there the moving averages are
+# subtracted, not the patient's own mean, and the same patient arrives as something the later layers have never met.
+# With crops of different patients the bright one stays bright among the others, and the network can learn to live with
+# it. (The others change too, a good half as much as the bright one, since they are compared with a mean that has
+# moved.)
 #
 # The second reason is a matter of counting. The mean over a batch is an estimate of the mean over all patients. If
 # patients differ by a spread $\sigma$, the patient's part of the error is $\sigma$ with one patient and
@@ -242,7 +252,8 @@ except organseg.OrgansegError as error:
 # settings changed that we name.)
 #
 # One thing we change on purpose. The library's batch normalisation has momentum 0.9; we put it back to Keras' default
-# of 0.99.
+# of 0.99. (Numbers that come from a training may differ a little on your machine, here and below; what the `assert`
+# lines say holds on all.)
 
 # %%
 from organseg.training import compile_for_training
@@ -262,24 +273,23 @@ def new_segmenter(momentum=0.9, schedule=True):
     return network, compile_for_training(network, lesson.replace(steps=60, schedule=schedule))
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def fit(segmenter, batches):
-    losses = []
-    for images, labels, annotated in batches:
-        losses.append(float(segmenter.train_on_batch(images, (labels, annotated))))
-        segmenter.reset_metrics()
-    return np.array(losses)
+    return np.array([segmenter.step(*batch) for batch in batches])
 
 
 trapped, segmenter = new_segmenter(momentum=0.99)
 losses_trapped = fit(segmenter, batches)
+print(f"mean loss: first five steps {losses_trapped[:5].mean():.3f}, last ten {losses_trapped[-10:].mean():.3f}")
 assert losses_trapped[-10:].mean() < losses_trapped[:5].mean() - 0.08
 
 # %% [markdown]
-# The mean loss has fallen (single steps jump; we come back to that), so the training went well. Now we use the network, as one does after training, and compute the same
-# loss on *the very crops it was trained on*.
+# The mean loss has fallen (single steps jump, most visibly the last three, where the rate is almost zero: that is the
+# batches, as we shall see). Now we use the network, as one does after training, and
+# compute the same loss on *the very crops it was trained on*. (`batch_sum` as in the profile `lesson`: the sums of
+# equation (1) run over the whole mini-batch, [chapter 5](05_dice.ipynb).)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def loss_in_use(network, batches):
     losses = []
     for images, labels, _ in batches:
@@ -290,6 +300,7 @@ def loss_in_use(network, batches):
 
 in_training = losses_trapped[-10:].mean()
 trapped_loss = loss_in_use(trapped, batches[-10:])
+print(f"last ten batches: {in_training:.3f} in training, {trapped_loss:.3f} in use")
 assert trapped_loss > in_training + 0.015
 
 # %% [markdown]
@@ -311,7 +322,7 @@ for momentum in (0.99, 0.9):
 # mean. If the momentum is 0 at the first batch, 1/2 at the second, 2/3 at the third and so on, the moving average *is*
 # the mean of all batches so far. (It has the name *precise* batch normalisation {cite}`wu2021`.)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 def recompute_statistics(network, batches):
     for number, (images, _, _) in enumerate(batches):
         for layer in norms_of(network):
@@ -321,6 +332,7 @@ def recompute_statistics(network, batches):
 
 recompute_statistics(trapped, batches[-20:])
 cured_loss = loss_in_use(trapped, batches[-10:])
+print(f"in use, with statistics computed anew: {cured_loss:.3f}")
 assert abs(cured_loss - in_training) < 0.03 and cured_loss < trapped_loss - 0.015
 
 # %% [markdown]
@@ -330,11 +342,13 @@ assert abs(cured_loss - in_training) < 0.03 and cured_loss < trapped_loss - 0.01
 #
 # The library's networks have momentum 0.9. We train such a network from the same start on the same batches.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 healthy, segmenter_09 = new_segmenter(momentum=0.9)
 at_start = [keras.ops.convert_to_numpy(v) for v in [*segmenter_09.weights, *segmenter_09.optimizer.variables]]
 losses = fit(segmenter_09, batches)
 loss_09 = loss_in_use(healthy, batches[-10:])
+print(f"momentum 0.9, in use: {loss_09:.3f}")
+print(f"in training, largest difference to momentum 0.99: {np.abs(losses - losses_trapped).max():.4f}")
 assert {layer.momentum for layer in norms_of(organseg.unet(base_filters=4))} == {0.9}
 assert abs(loss_09 - in_training) < 0.03 and loss_09 < trapped_loss - 0.015
 assert np.abs(losses - losses_trapped).max() < 0.05
@@ -344,7 +358,7 @@ assert np.abs(losses - losses_trapped).max() < 0.05
 # training step, which uses the statistics of its own batch. It decides only what is kept for use afterwards. So no
 # training curve, however closely one looks, can show this trap; only an evaluation as in use does.
 
-# %% alt="Left: two training curves that lie on each other and fall. Right: bars of the loss in use on the same crops; with momentum 0.99 it stays far above the line of the training loss, after recomputing and with momentum 0.9 it reaches the line."
+# %% alt="Left: two training curves that lie on each other and fall. Right: bars of the loss in use on the same crops; with momentum 0.99 it stays above the line of the training loss, after recomputing and with momentum 0.9 it reaches the line."
 import matplotlib.pyplot as plt
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", width_ratios=(3, 2))
@@ -364,7 +378,7 @@ plt.show()
 # dotted line.
 #
 # For a training of 50,000 steps whose learning rate falls at the end, 0.99 would do as well, since a hundred steps are
-# nothing there. But one starts with short ones.
+# nothing there. But one starts with short trainings.
 #
 # ## Learning rates
 #
@@ -413,12 +427,12 @@ for layer in norms_of(plain):
     layer.trainable = False
 without_norm = try_rates(compile_for_training(plain, lesson.replace(schedule=False)))
 
-# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly, and the two larger ones run into the same line, dotted, that belongs to background everywhere; the curve of the largest may end there early."
+# %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly; the middle one runs into the dotted line of background everywhere; the largest may end after a few steps, before its mean gets there."
 import pandas
 
 
 def smooth(values):
-    return pandas.Series(values).rolling(10, min_periods=1).mean()
+    return pandas.Series(values).rolling(10, min_periods=1).mean().where(np.isfinite(values))
 
 
 def lazy_loss(labels):
@@ -434,11 +448,14 @@ for panel, (title, curves) in zip(panels, named.items(), strict=True):
     panel.plot(smooth(lazy), color="black", linestyle=":", label="background everywhere")
     panel.set(xlabel="step", title=title)
 panels[0].set(ylabel="Dice loss, mean of 10 steps")
-panels[0].legend(fontsize=8)
+panels[1].legend(fontsize=8, loc="lower right")
 plt.show()
 
-# %%
+# %% tags=["nbval-ignore-output"]
 end = {rate: with_norm[rate][-10:].mean() for rate in rates}
+print("last ten steps:", {f"rate {rate:g}": f"{loss:.3f}" for rate, loss in end.items()})
+print(f"background everywhere: {lazy[-10:].mean():.3f}")
+print(f"the kernel after 40 steps at rate 1: {length_after / length_before:.0f} times as long")
 assert end[1e-4] > end[1e-2] + 0.04
 assert end[1e-2] < lazy[-10:].mean() - 0.025 and end[1.0] < end[1e-4] - 0.02
 assert length_after > 10 * length_before
@@ -449,10 +466,12 @@ assert length_after > 10 * length_before
 # 10 times as long as at the start, and with its length the turn per step has fallen. Which of the two larger rates is
 # better in the end, 40 steps do not tell.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for rate, first in {1e-2: 30, 1.0: 3}.items():
     stuck = without_norm[rate][first:]
     finite = np.isfinite(stuck)
+    background = lazy[first:][finite].mean()
+    print(f"rate {rate:g}, from step {first} on: {stuck[finite].mean():.4f}; background everywhere: {background:.4f}")
     np.testing.assert_allclose(stuck[finite], lazy[first:][finite], atol=0.005)
     assert finite.any()
 assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
@@ -461,9 +480,10 @@ assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 # Without batch normalisation the two larger rates end at a loss that we can compute without any network: the loss of
 # *background everywhere*. That is what a training with this loss looks like when it *diverges*. The Dice loss lies
 # between −1 and 0, so it cannot shoot up as others do. The weights have jumped to a place where every organ has
-# probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a rate
-# of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is `nan`, and
-# the curve ends.
+# probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a
+# rate of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is
+# `nan`, and the curve ends. (The picture's means of ten steps still hold the first three, so a curve that ends early
+# has not come down to the dotted line. The single steps printed above have.)
 #
 # So, when a Dice loss stands still from early on:
 #
@@ -474,19 +494,20 @@ assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 #
 # ## Reading curves
 #
-# The paper's Fig. 4 shows the Dice loss of training and testing over the iterations, and so do the `curves.png` and
-# `history.csv` that the library writes. What can one see in them?
+# The paper's Fig. 4 shows the Dice loss of training and testing over the iterations, and so do the
+# `history.csv` of a run folder and the `curves.png` that the command line draws from it. What can one see in them?
 #
 # ### Noise
 #
 # The loss of a single step jumps up and down. Is that the training? Take the network as it was trained with momentum
 # 0.99 and cured, leave its weights alone, and compute its loss on 40 batches it has not seen.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 unseen = [sampler.batch(step) for step in range(1000, 1040)]
 assert len(unseen) == 40
 frozen = np.array([loss_in_use(trapped, [batch]) for batch in unseen])
 of_four = frozen.reshape(10, 4).mean(axis=1)
+print(f"standard deviation: {frozen.std():.3f} of single batches, {of_four.std():.3f} of means of four")
 assert frozen.std() > 0.02 and of_four.std() < 0.8 * frozen.std()
 
 # %% [markdown]
@@ -509,7 +530,7 @@ plt.show()
 # To see it at once, we go to the extreme: we train on a single mini-batch, again and again, from the same start as
 # before. Now and then we look at held-out patients, whose crops are drawn in the same way.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 held_out_scans = [organseg.to_scan(patient) for patient in held_out]
 held_out_sampler = organseg.CropSampler(held_out_scans, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
 held_out_batches = [held_out_sampler.batch(step) for step in range(6)]
@@ -519,12 +540,14 @@ for _ in range(6):
     fit(segmenter_09, [batches[3]] * 10)
     one_batch.append(loss_in_use(healthy, [batches[3]]))
     new_patients.append(loss_in_use(healthy, held_out_batches))
+print(f"after 60 steps: {one_batch[-1]:.2f} on its one batch, {new_patients[-1]:.2f} on other patients")
 assert one_batch[-1] < new_patients[-1] - 0.07
 
 # %% [markdown]
 # On its one batch the network is soon far better than on other patients. Training on one batch is also a good *test of
 # the program*, before any long run: a network that cannot learn even three crops by heart has a mistake in its loss,
-# its labels or its rate.
+# its labels or its rate. (Sixty steps are too few for "by heart": for this test go on until the loss no longer falls,
+# near −1.)
 #
 # A less extreme case takes longer. The right panel below holds two runs of 600 steps of the profile `lesson`, without
 # augmentation: one on three patients, one on thirty. (They are stored here, because they take some minutes; `python
@@ -595,8 +618,8 @@ for name in ("float32", "float16", "bfloat16"):
     print(f"{name:9} largest {largest:<12.5g} smallest {smallest:.0e}   after 1 comes 1 + {next_:.1g}")
 
 # %% [markdown]
-# float16 has a narrow range: nothing above 65,504, nothing but zero below $6\cdot 10^{-8}$. bfloat16 has the range of float32, and pays with
-# digits: about two decimals. Both limits matter in training.
+# float16 has a narrow range: nothing above 65,504, and nothing between zero and $6\cdot 10^{-8}$. bfloat16 has the
+# range of float32, and pays with digits: about two decimals. Both limits matter in training.
 #
 # ### Too large: 64³ ones
 #
@@ -618,9 +641,9 @@ def count_in(kind):
 print("counting one by one ends at", count_in(np.float16), "in float16, at", count_in(ml_dtypes.bfloat16), "in bfloat16")
 
 # %% [markdown]
-# The sum is above the largest number, so it is infinite. And who counts one by one does not even get there: from 2048
-# on, float16 knows only every second whole number, and 2048 + 1 is rounded back to 2048. bfloat16 does not overflow,
-# but stops at 256 already. So a sum over many voxels belongs in float32, whatever computed its terms.
+# The sum is above the largest number, so it is infinite. And whoever counts one by one does not even get there: from
+# 2048 on, float16 knows only every second whole number, and 2048 + 1 is rounded back to 2048. bfloat16 does not
+# overflow, but stops at 256 already. So a sum over many voxels belongs in float32, whatever computed its terms.
 #
 # *Mixed* precision {cite}`micikevicius2018` does this: convolutions in 16 bits; weights, statistics, softmax and loss
 # in 32. In Keras it is a *policy* of a layer. The library's network ends in a float32 softmax under every policy.
@@ -660,9 +683,9 @@ np.testing.assert_allclose(by_library, np.mean(-2 * I / S), atol=1e-5)
 # %% [markdown]
 # ### Too small: loss scaling
 #
-# Gradients are often tiny. Below $3\cdot 10^{-8}$ a float16 is rounded to zero, and a weight with such gradients stands still. The remedy is
-# a multiplication. Scale the loss by a large number, and by the chain rule all gradients are scaled with it; after the
-# backward pass divide in float32.
+# Gradients are often tiny. What lies below $3\cdot 10^{-8}$, half of float16's smallest number, is rounded to zero, and
+# a weight with such gradients stands still. The remedy is a multiplication. Scale the loss by a large number, and by
+# the chain rule all gradients are scaled with it; after the backward pass divide in float32.
 
 # %%
 gradient = 1e-8
@@ -706,23 +729,21 @@ print({policy: optimizer_for(policy) for policy in ("float32", "mixed_bfloat16",
 # On Google Colab: *Runtime*, *Change runtime type*, a GPU. Then ask. With the profile's precision at `auto`, training
 # takes mixed float16 on a GPU, and float32 elsewhere.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from organseg.backend import has_gpu, resolve_precision
 
 found = "a GPU" if has_gpu() else "no GPU"
 policy = resolve_precision("auto", training=True)
+print(f"{found}, so training takes {policy}")
 assert policy == ("mixed_float16" if has_gpu() else "float32")
 assert organseg.choose_profile() in organseg.PROFILES
 
 # %% [markdown]
-# Change the cell to `print(found, policy)` to see what your machine has; what varies from machine to machine is not
-# printed in these pages.
-#
 # ## Before a long training: measure
 #
 # The paper's training took about one week, on a Quadro P6000, a GPU with 24 GB. How long would yours take? Do not guess. Take a few steps, with a watch.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import time
 
 seconds = []
@@ -730,6 +751,7 @@ for images, labels, annotated in batches[:8]:
     began = time.perf_counter()
     float(segmenter_09.train_on_batch(images, (labels, annotated)))
     seconds.append(time.perf_counter() - began)
+print(f"median of eight steps: {1000 * np.median(seconds):.0f} ms")
 assert 0 < np.median(seconds) < 20
 
 # %% [markdown]
@@ -746,10 +768,10 @@ print(f"the paper: {7 * 24 * 3600 / 50_000:.1f} seconds per step in one week, al
 print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
-# `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed; on the
-# command line it is `organseg preflight --profile paper`, and takes a minute. It also measures how long the drawing of
-# the crops takes. A thread does that meanwhile, but where the GPU is faster than the thread, the GPU waits. Here it
-# gets three seconds.
+# `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed, and for
+# three steps at least. Here it gets three seconds; on the command line, `organseg preflight --profile paper` takes a
+# minute. It also measures how long the drawing of the crops takes. A thread does that meanwhile, but where the GPU is
+# faster than the thread, the GPU waits.
 
 # %%
 pace = organseg.measure_pace("lesson", seconds=3)
@@ -758,25 +780,20 @@ np.testing.assert_allclose(pace.hours(), hours(pace.first_seconds, slower))
 assert pace.first_seconds > 2 * slower
 print(f"{pace.parameters:,} parameters, {pace.profile.steps} steps in the profile")
 
-# %%
-import re
-
-report = str(pace)
-assert re.search(r"\d+ ms per step", report) and re.search(r"memory   \d+\.\d GB", report)
-assert re.search(r"minutes for the profile's 120 steps, \d+\.\d (hours|minutes) for 50,000", report)
+# %% tags=["nbval-ignore-output"]
+print(pace)
 assert 0.001 < pace.seconds_per_step < 20 and 0.1 < pace.memory_gb < 8
 
 # %% [markdown]
-# The report itself we show in a picture, with the hours that other pace would take.
+# And the hours that another pace would take:
 
-# %% alt="Hours for fifty thousand steps against the seconds of one step, a straight line on two logarithmic axes, with the paper's week as one point and this machine, with the small network of the lesson profile, as another. The report of the measurement is the title."
+# %% alt="Hours for fifty thousand steps against the seconds of one step, a straight line on two logarithmic axes, with the paper's week as one point and this machine, with the small network of the lesson profile, as another."
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 step_seconds = np.geomspace(0.01, 30, 50)
 axes.loglog(step_seconds, step_seconds * 50_000 / 3600, color="0.7")
 axes.plot(12.1, 7 * 24, "o", color="black", label="the paper, the full network, 2018")
 axes.plot(pace.seconds_per_step, pace.hours(), "o", color="#d55e00", label="here, profile lesson")
 axes.set(xlabel="seconds per step", ylabel="hours for 50,000 steps")
-axes.set_title(report, fontsize=8, loc="left", family="monospace")
 axes.legend()
 plt.show()
 
@@ -831,35 +848,26 @@ expected = [own_losses[:6].mean(), own_losses[6:].mean()]
 np.testing.assert_allclose([row["loss"] for row in history], expected, atol=0.002)
 
 # %% [markdown]
-# Now the accident. In the second run, we let the drawing of crops fail when nine steps are done, three after the
-# checkpoint of step 6.
+# Now the accident: the second run is lost right after its checkpoint of step 6. (The function that is given as
+# `after_validation` is called there.)
 
 # %%
-from unittest.mock import patch
-
-draw = organseg.CropSampler.batch
-
-
-def lost_after_9_steps(sampler, step):
-    if step == 9:  # the first step's batch has number 0
-        raise RuntimeError("the runtime is lost")
-    return draw(sampler, step)
+def lose_the_runtime(history):
+    raise RuntimeError(f"the runtime is lost after step {history[-1]['step']}")
 
 
-# %%
-with patch.object(organseg.CropSampler, "batch", lost_after_9_steps):
-    try:
-        organseg.train(patients[:4], folder / "broken", tiny, progress=False)
-    except RuntimeError as error:
-        print(error)
+try:
+    organseg.train(patients[:4], folder / "broken", tiny, progress=False, after_validation=lose_the_runtime)
+except RuntimeError as error:
+    print(error)
 with np.load(folder / "broken" / "checkpoint.npz") as stored:
     print("checkpoint of step", stored["step"])
     assert len(stored.files) > 3 * len(unbroken.network.trainable_weights)
 
 # %% [markdown]
-# The checkpoint holds each weight and its two averages. With `resume=True` (`--resume` on the command line) the run goes
-# on from step 6: the three steps after it are done again, with the same crops, because a batch depends on the number of
-# its step alone.
+# The checkpoint holds each weight and its two averages. With `resume=True` (`--resume` on the command line) the run
+# goes on from step 6. Steps after the last checkpoint, if there were any, are done again with the same crops, because a
+# batch depends on the number of its step alone.
 
 # %%
 resumed, history_resumed = organseg.train(patients[:4], folder / "broken", tiny, resume=True, progress=False)
@@ -886,29 +894,31 @@ except organseg.OrgansegError as error:
 # The library comes with the run folder of a finished training. `load_run` reads it as it would read yours,
 # and its settings say how it came about.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 run = organseg.load_run("pretrained")
 profile = run.settings["profile"]
 print(f"{profile['steps']} steps on {len(run.settings['trained_on'])} phantoms, voxels of {run.grid.spacing[0]:g} mm")
 patient = organseg.make_phantom(3003, (96, 96, 112))
 predicted = organseg.predict(run, patient)
 scores = [organseg.dice(patient.label == organ, predicted == organ) for organ in organseg.ORGAN_IDS]
+print(f"mean Dice on a new phantom: {np.nanmean(scores):.2f}")
 assert np.nanmean(scores) > 0.7
 assert round(19_071_784 / run.network.count_params()) == 16
 
 # %% [markdown]
 # This network, of the same family as ours and with a sixteenth of the paper's parameters, gets a mean Dice above 0.7
 # on a phantom it was not trained on. What our few steps cannot do, 1600 can. To go on from its weights on cases of your
-# own: `organseg train DATA --out RUN --start-from pretrained`.
+# own: `organseg train DATA --out RUN --start-from pretrained --profile fast --spacing 4`, since it has the width of the
+# profile `fast` and learned on voxels of 4 mm.
 
 # %% [markdown]
 # ## Exercises
 #
 # ### Exercise 8.1 ★ Until everybody was seen
 #
-# Each step draws `crops` different patients out of `patients`, anew each time. How many steps does it take until one
-# expects fewer than one patient who was never drawn? (The chance that a given patient is not drawn in one step is
-# 1 − crops/patients. The expected number of patients unseen is the number of patients times the chance that a given
+# Each step draws `crops` different patients, fewer than all `patients`, anew each time. How many steps does it take
+# until one expects fewer than one patient who was never drawn? (The chance that a given patient is not drawn in one
+# step is 1 − crops/patients. The expected number of patients unseen is the number of patients times the chance that a given
 # one was missed in all steps.) Return the smallest such number of steps.
 
 # %% tags=["exercise"]
@@ -1011,8 +1021,8 @@ check("8.4", largest_scale)
 #   from another one.
 # - Momentum changes nothing in training and everything in use. If the loss falls and the network fails on its own
 #   training crops, the moving averages lag: compute them anew, or shorten their memory.
-# - One step is noise; compare means. Curves that part are over-fitting. A loss that stands from the start is a plateau,
-#   and one that a network reaches by being lazy.
+# - One step is noise; compare means. Over-fitting is a held-out curve that stands or turns while the training loss goes
+#   on falling. A loss that stands from the start is a plateau, and one that a network reaches by being lazy.
 # - Sums belong in float32. float16 needs loss scaling, bfloat16 does not.
 # - Measure before you train. A checkpoint holds the weights *and* the optimiser.
 #

@@ -31,7 +31,7 @@ def _address(fields):
     if "doi" in fields:
         return f"https://doi.org/{fields['doi']}"
     preprint = fields.get("eprint") or fields.get("note", "").partition("arXiv:")[2]
-    return f"https://arxiv.org/abs/{preprint}" if preprint else fields["url"]
+    return f"https://arxiv.org/abs/{preprint}" if preprint else fields.get("url", "")
 
 
 REFERENCES = read_bibliography(BIBLIOGRAPHY.read_text(encoding="utf-8"))

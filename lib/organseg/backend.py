@@ -10,6 +10,8 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+from organseg.errors import OrgansegError
+
 
 @contextmanager
 def _standard_error_aside():
@@ -29,7 +31,11 @@ def _standard_error_aside():
 
 
 with _standard_error_aside():
-    import keras
+    try:
+        import keras
+    except (ImportError, ValueError) as error:
+        found = f"found KERAS_BACKEND={os.environ.get('KERAS_BACKEND')} ({error})"
+        raise OrgansegError(f"{found}; expected tensorflow or jax, installed; choose one") from None
 
     # TensorFlow looks for GPUs, and speaks again, when it is first asked for devices.
     if keras.backend.backend() == "tensorflow":

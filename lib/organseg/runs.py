@@ -26,6 +26,9 @@ from organseg.geometry import WorkingGrid
 from organseg.profiles import Profile
 from organseg.scans import HU_WINDOW
 
+# Of the networks that a run.json may ask for, so that a damaged one does not fill the memory.
+LARGEST = {"num_classes": 256, "base_filters": 64, "levels": 6, "spatial_dims": 3}
+FILES = ("run.json", "model.weights.h5", "checkpoint.npz", "history.csv")
 PRETRAINED = Path(__file__).parent / "weights"
 
 
@@ -73,7 +76,9 @@ def load_settings(folder):
         raise OrgansegError(f"{folder}: found no run.json; {expected}")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings["architecture"]["network"] not in ("fcn", "unet"):
+        sizes = dict(settings["architecture"])
+        known = sizes.pop("network") in ("fcn", "unet") and sizes.keys() <= LARGEST.keys()
+        if not known or not all(n in range(1, 1 + LARGEST[key]) for key, n in sizes.items()):
             raise ValueError("unknown network")
         grid = WorkingGrid(tuple(settings["grid"]["spacing"]), settings["grid"]["factor"])
     except (ValueError, KeyError, TypeError) as error:

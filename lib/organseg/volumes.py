@@ -114,7 +114,7 @@ def _in_mm(path, image, affine):
     if unit not in MM:
         return affine
     stated = MM[unit] * np.linalg.norm(affine[:3, :3], axis=0)
-    size = "×".join(f"{n:.3g}" for n in stated)
+    size = "×".join(f"{n:.4g}" for n in stated)
     if stated.min() >= 0.05 and stated.max() <= 50:
         warn(f"{path}: its header is in {unit}s; read as voxels of {size} mm")
         return np.diag([MM[unit]] * 3 + [1.0]) @ affine

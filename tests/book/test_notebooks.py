@@ -100,7 +100,7 @@ def test_the_bibliography_is_read_as_bibtex_reads_it():
         name = " ".join(map(str, [*first.rich_prelast_names, *first.rich_last_names]))
         words, address = citations.REFERENCES[key]
         assert words.startswith(name) and words.endswith(f" {entry.fields['year']}")
-        assert re.fullmatch(r"https://[^\s()]+", address)
+        assert re.fullmatch(r"https://[^\s()]+", address), f"{key}: give it a doi, an arXiv number or a url"
 
 
 @pytest.mark.parametrize("stem, gpu", [("00_welcome", True), ("01_ct_and_geometry", False), ("08_training", True)])

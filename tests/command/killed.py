@@ -43,7 +43,7 @@ def train_here(folder, told):
 
 
 def attempt(folder, moment=None):
-    """Train in a child process; kill it at a moment, a function that returns when to do so. True: it came to its end."""
+    """Train in a child process, and kill it when `moment` (a function) returns. True: it came to its end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["organseg.training"])  # so that Keras is imported once
     heard, told = context.Pipe(duplex=False)

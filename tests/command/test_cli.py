@@ -2,9 +2,11 @@
 
 import contextlib
 import gc
+import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -112,7 +114,12 @@ def test_from_phantoms_to_a_table(trained, tmp_path, capfd):
     ]
     main(predict)
     assert "skipped (--overwrite" in capfd.readouterr().out
-    main(["evaluate", str(data), str(tmp_path / "predictions"), "--out", str(tmp_path / "table.csv")])
+    (tmp_path / "predictions" / f"{held_out[0]}.png").unlink()  # as if it had been interrupted before the picture
+    main(predict)
+    assert (tmp_path / "predictions" / f"{held_out[0]}.png").is_file()
+    main(
+        ["evaluate", str(data), str(tmp_path / "predictions"), "--run", str(out), "--out", str(tmp_path / "table.csv")]
+    )
     printed = capfd.readouterr().out
     assert "Total Avg." in printed and "1 cases" in printed
     rows = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
@@ -271,3 +278,73 @@ def test_importing_organseg_imports_no_other_backend_and_says_nothing(backend):
     command = [sys.executable, "-c", "; ".join(lines)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_volumes_on_a_sheared_grid_are_those_of_its_voxels(tmp_path, capfd):
+    """A tilted gantry: the lengths of the affine's columns would give 6 % more, 1 / cos 20°."""
+    case = organseg.make_phantom(0, (48, 48, 48))
+    affine = case.affine.copy()
+    affine[1, 2] = affine[2, 2] * np.tan(np.radians(20))
+    save_image(case.image, affine, tmp_path / "tilted.nii.gz")
+    main(["predict", "pretrained", str(tmp_path / "tilted.nii.gz"), "--out", str(tmp_path / "out")])
+    voxels = np.count_nonzero(read_volume(tmp_path / "out" / "tilted.nii.gz")[0] == 3)
+    assert f"liver {voxels * np.prod(case.spacing) / 1000:.0f} ml" in capfd.readouterr().out and voxels > 100
+
+
+def organseg_alone(arguments, folder, **environment):
+    """`python -m organseg` in a process of its own: what it ended with and said."""
+    command = [sys.executable, "-m", "organseg", *arguments]
+    environment = os.environ | environment
+    return subprocess.run(command, capture_output=True, env=environment, cwd=folder, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
+def test_a_terminal_of_few_letters_gets_the_table(tmp_path, encoding):
+    for name in ("labels", "out"):
+        save_label(np.full((8, 8, 8), 3), np.eye(4), tmp_path / name / "a.nii.gz")
+    done = organseg_alone(["evaluate", "labels", "out"], tmp_path, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0 and re.search(rb"\nliver +100\.0 ", done.stdout) and not done.stderr
+
+
+def test_a_window_system_that_is_not_there_is_not_asked_for(tmp_path):
+    save_image(np.zeros((8, 8, 8)), np.eye(4), tmp_path / "imagesTr" / "a_0000.nii.gz")
+    save_label(np.full((8, 8, 8), 3), np.eye(4), tmp_path / "labelsTr" / "a.nii.gz")
+    command = ["evaluate", ".", "labelsTr", "--out", "t.csv"]
+    done = organseg_alone(command, tmp_path, MPLBACKEND="module://ipympl.backend_nbagg")
+    assert done.returncode == 0 and (tmp_path / "t_a.png").is_file() and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("backend", ["mxnet", "torch"])
+def test_a_backend_that_is_not_installed_is_named_in_one_line(tmp_path, backend):
+    if importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is installed here")
+    done = organseg_alone(["predict", "pretrained", ".", "--out", "out"], tmp_path, KERAS_BACKEND=backend)
+    lines = done.stderr.decode().splitlines()
+    assert done.returncode == 2 and len(lines) == 1 and backend in lines[0], done.stderr.decode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
+    for name in ("labels", "out"):
+        save_label(np.full((8, 8, 8), 3), np.eye(4), tmp_path / name / "a.nii.gz")
+    command = f"{sys.executable} -m organseg evaluate labels out | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, cwd=tmp_path, text=True)
+    assert done.stdout.startswith("Dice (%)") and done.stderr == ""
+
+
+def test_predicting_needs_no_labels(tmp_path, capfd):
+    """One image of imagesTr has no label yet: that is what it is predicted for."""
+    for name in ("a", "b"):
+        save_image(np.full((16, 16, 16), -100.0), np.diag([4, 4, 4, 1]), tmp_path / "imagesTr" / f"{name}_0000.nii.gz")
+    save_label(np.zeros((16, 16, 16)), np.diag([4, 4, 4, 1]), tmp_path / "labelsTr" / "a.nii.gz")
+    main(["predict", "pretrained", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "b.nii.gz"]
+
+
+def test_a_run_is_begun_anew_without_taking_other_files_along(trained, tmp_path):
+    folder, command, *_ = trained
+    shutil.copytree(folder / "run", tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine", encoding="utf-8")
+    main([*command[:3], str(tmp_path / "run"), *command[4:], "--overwrite"])
+    assert (tmp_path / "run" / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert (tmp_path / "run" / "run.json").is_file()

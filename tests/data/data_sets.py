@@ -207,7 +207,7 @@ def serving(nginx, folder):
         worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
         events {{ worker_connections 64; }}
         http {{
-            access_log {folder}/access.log; default_type application/octet-stream;
+            access_log {folder}/access.log; default_type application/octet-stream; types {{ text/html html; }}
             client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
             uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
             server {{

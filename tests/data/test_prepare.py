@@ -1,10 +1,12 @@
 """data_scripts/prepare.py: every set from a real server into the folder that trains, through everything that breaks."""
 
 import contextlib
+import gc
 import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -41,7 +43,7 @@ import download
 import prepare
 from organseg import ORGAN_IDS, OrgansegError, find_cases
 from organseg.__main__ import main as organseg_main
-from tables import DATASETS, read_datasets
+from tables import DATASETS, read_datasets, size
 
 SCRIPT = Path(prepare.__file__)
 SCANS = [name for name in ARCHIVES if name != "organmnist-axial"]
@@ -224,8 +226,9 @@ def test_the_archive_goes_only_when_asked_and_only_at_the_end(server, tmp_path):
     run("msd-spleen", tmp_path, server[2])
     assert (tmp_path / "archive" / "Task09_Spleen.tar").is_file()
     shutil.rmtree(tmp_path / "imagesTr")
+    (tmp_path / "archive" / "notes.txt").write_text("mine", encoding="utf-8")
     run("msd-spleen", tmp_path, server[2], "--delete-archive")
-    assert not (tmp_path / "archive").exists() and len(find_cases(tmp_path)) == 3
+    assert [p.name for p in (tmp_path / "archive").iterdir()] == ["notes.txt"] and len(find_cases(tmp_path)) == 3
 
 
 # The network
@@ -263,13 +266,53 @@ def test_a_truncated_archive_is_never_taken_for_the_set(server, clean, tmp_path,
     (server[1] / "short" / archive.name).write_bytes(archive.read_bytes()[: -archive.stat().st_size // 3])
     table = altered(table, name, tmp_path / "sets.toml", {"bytes"}, url=f"{server[0]}/short/{archive.name}")
     line = fails(capfd, name, tmp_path / "out", table)
-    assert ("no readable zip archive" if name == "amos22" else "found MD5") in line
+    assert ("no readable zip" if name == "amos22" else "found MD5") in line
     assert not (tmp_path / "out" / "dataset.json").exists()
-    assert not list((tmp_path / "out").glob("imagesTr/*"))
-    if name == "amos22":  # nothing tells what the publisher's file was, so the user must delete it
-        shutil.rmtree(tmp_path / "out" / "archive")
+    assert not list((tmp_path / "out").glob("imagesTr/*")) and not list((tmp_path / "out").glob("archive/*"))
     run(name, tmp_path / "out", served(server[1], server[0], [name]))
     assert content_of(tmp_path / "out") == content_of(clean / name)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/octet-stream"])
+def test_a_web_page_instead_of_an_archive_without_a_check_sum_does_not_keep_its_name(server, tmp_path, capfd, kind):
+    """A login page, say, by its type or only by its content. The next run fetches."""
+    page = server[1] / f"page-{kind.replace('/', '-')}" / ("amos22.html" if kind == "text/html" else "amos22.zip")
+    page.parent.mkdir()
+    page.write_bytes(b"<html>Please log in" + bytes(1000))
+    address = f"{server[0]}/{page.parent.name}/{page.name}"
+    table = altered(server[2], "amos22", tmp_path / "sets.toml", {"bytes"}, url=address, gigabytes=1e-6)
+    line = fails(capfd, "amos22", tmp_path / "out", table)
+    assert "sent a web page" in line if kind == "text/html" else "found no readable zip" in line and address in line
+    assert not list((tmp_path / "out").glob("archive/*"))
+    run("amos22", tmp_path / "out", server[2])
+    assert len(find_cases(tmp_path / "out")) == 3
+
+
+def test_an_unpacked_set_is_not_prepared_into_itself(tmp_path, capfd):
+    with zipfile.ZipFile(btcv(tmp_path / "RawData.zip", seeds=(0,))) as file:
+        file.extractall(tmp_path / "set")
+    before = content_of(tmp_path / "set")
+    for out in (tmp_path / "set", tmp_path / "set" / "RawData" / "Training" / "out"):
+        assert "lies inside" in fails(capfd, "btcv", out, DATASETS, "--from", tmp_path / "set")
+    assert content_of(tmp_path / "set") == before
+
+
+def test_a_conflict_over_a_licence_stands_in_the_list_and_on_the_card(clean, capfd):
+    note = read_datasets(DATASETS)["amos22"]["licence_note"]
+    prepare.main(["--list"])
+    printed = capfd.readouterr().out
+    assert f"* amos22: {note}" in printed and "CC BY 4.0*" in printed and "CC BY-NC" in note
+    assert note in (clean / "amos22" / "DATASET.md").read_text(encoding="utf-8")
+
+
+def test_sizes_are_told_in_units_that_show_them():
+    assert [size(n) for n in (0, 1200, 38e6, 3_244_617_817, 2.5e12)] == [
+        "0 kB",
+        "1.2 kB",
+        "38 MB",
+        "3.245 GB",
+        "2.5 TB",
+    ]
 
 
 @pytest.mark.parametrize("name", [n for n in SCANS if n != "amos22"])
@@ -293,13 +336,15 @@ def small_disk(path, size):
     try:
         yield path
     finally:
+        gc.collect()  # nibabel closes a file that it could not write to the end only with its last reference
         subprocess.run(["umount", path], check=True)
 
 
 def test_a_disk_that_cannot_hold_the_set_is_refused_before_the_download(server, tmp_path, capfd):
     with small_disk(tmp_path / "disk", "100k") as disk:
         line = fails(capfd, "totalsegmentator-small", disk / "out", server[2])
-        assert "GB of free disk" in line and "--limit" in line
+        assert re.search(r"found 1\d\d(\.\d)? kB of free disk; expected .* MB; make .* of room", line), line
+        assert "--limit" in line
         assert [p.name for p in (disk / "out").iterdir()] == [".preparing.lock"]
 
 
@@ -368,7 +413,7 @@ def test_a_member_that_claims_100_gb_is_refused_without_reading_it(tmp_path, cap
     tar.write_bytes(info.tobuf() + b"\0" * 10240)
     table = altered(DATASETS, "msd-spleen", tmp_path / "sets.toml", {"md5"})
     line = fails(capfd, "msd-spleen", tmp_path / "out", table, "--from", tar)
-    assert "claims 100 GB" in line or "no readable tar" in line
+    assert "claims 100 GB" in line or "no readable zip or" in line
 
 
 def test_a_nifti_that_claims_100_gb_leaves_out_its_case_only(tmp_path, capfd):

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import os
 import sys
 import warnings
 
@@ -12,12 +13,14 @@ from organseg.command import work
 from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.profiles import PROFILES
 
+OUT_OF_MEMORY = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "out of memory")
 YES = {"action": "store_true"}
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
 def main(arguments=None):
     """Run one command. Bad input ends in one line on standard error and exit status 2."""
+    os.environ["MPLBACKEND"] = "Agg"  # pictures go into files, wherever windows may go
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a pipe on Windows does not hold every letter
             stream.reconfigure(errors="replace")
@@ -28,10 +31,17 @@ def main(arguments=None):
         options.command(options)
     except OrgansegError as error:
         _fail(error)
+    except BrokenPipeError:  # nobody reads on, as in `organseg evaluate ... | head`
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for the exit to flush into
     except (OSError, MemoryError) as error:
         _fail(f"{error or type(error).__name__}; check the path and the space left")
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        said = f"{type(error).__name__} {error}"
+        if not any(words in said for words in OUT_OF_MEMORY):
+            raise
+        _fail(f"found too little memory ({said:.80}); choose a smaller profile, or tiles")
 
 
 def _fail(error):
@@ -99,6 +109,7 @@ def _add_prediction(command):
     add("labels", help="data folder, or a folder of label files")
     add("predictions", help="folder of predictions with the cases' names")
     add("--out", help="CSV, a row per case and organ (PREDICTIONS/table.csv); pictures beside it")
+    add("--run", help="run folder: what it was trained on needs no prediction")
     command(work.info)("image", help="a NIfTI file")
 
 

@@ -3,8 +3,9 @@
 Keras and Matplotlib are imported where a command needs them: `organseg info` starts at once.
 """
 
-import shutil
+import os
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import numpy as np
 from organseg import cases, folders, volumes
 from organseg.command.doubts import TellingFiles, doubts, tilt
 from organseg.errors import OrgansegError, warn
-from organseg.files import IMAGE_ENDINGS, case_name, label_name, whole_file
+from organseg.files import case_name, label_name, listed, niftis_by_name, whole_file
 from organseg.folders import CaseFiles, find_cases, image_file, label_file, read_dataset_json
 from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
 from organseg.profiles import find_profile
+
+PHANTOMS = "phantoms"  # the data set's name in dataset.json
 
 
 def phantom(options):
@@ -23,7 +26,11 @@ def phantom(options):
     from organseg.phantom import make_phantom
 
     folder, written = Path(options.folder), 0
-    annotated = _annotated(folder)
+    about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
+    if about.get("name", PHANTOMS) != PHANTOMS:
+        found = f"{folder}: found the data set {about['name']!r}"
+        raise OrgansegError(f"{found}; expected an empty folder or one of phantoms; choose another")
+    annotated = about.get("annotated_labels", {})
     for seed in range(options.seed, options.seed + options.cases):
         name = f"phantom_{seed:04d}"
         image, label = image_file(folder, "Tr", name), label_file(folder, "Tr", name)
@@ -34,7 +41,7 @@ def phantom(options):
             written += 1
         annotated[name] = ORGAN_IDS
     made_by = "Synthetic abdomens made by 'organseg phantom'"
-    folders.write_dataset_json(folder, "phantoms", annotated, made_by)
+    folders.write_dataset_json(folder, PHANTOMS, annotated, made_by)
     skipped = f", skipped {options.cases - written} that were there"
     print(f"wrote {written} phantoms to {folder}" + (skipped if written < options.cases else ""))
 
@@ -54,9 +61,11 @@ def train(options):
     from organseg.show.curves import draw_curves
 
     if options.overwrite and (out / "run.json").is_file():
-        shutil.rmtree(out)
+        for name in (*runs.FILES, "curves.png"):  # and nothing else that lies there
+            (out / name).unlink(missing_ok=True)
     changed = {k: v for k in ("steps", "precision", "spacing") if (v := getattr(options, k))}
-    profile = find_profile(options.profile).replace(**changed)
+    begun = runs.profile_of(out) if options.resume else None
+    profile = find_profile(options.profile or begun).replace(**changed)
     print(
         f"profile {profile.name}: {profile.steps} steps of {profile.batch_size} crops of "
         f"{profile.crop_size}³ voxels, {profile.organ_share:.0%} of them centred on an organ, "
@@ -89,12 +98,15 @@ def predict(options):
         print("pretrained: trained on phantoms only, so expect little of it on a patient's scan")
     skip = () if options.all else run.settings.get("trained_on", ())
     files, failed = TellingFiles.of(_images_of(Path(options.images), skip)), 0
+    _refuse_to_write_among(files, out)
     for file in files:
         target = out / f"{file.name}.nii.gz"
-        if target.is_file() and not options.overwrite:
-            print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
-            continue
         try:
+            if target.is_file() and not options.overwrite:
+                print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
+                if not target.with_name(f"{file.name}.png").is_file():  # it was interrupted
+                    _draw(file.load(), target)
+                continue
             _predict_one(run, file, target, options)
         except OrgansegError as error:
             if len(files) == 1:
@@ -106,9 +118,27 @@ def predict(options):
         raise OrgansegError(f"{failed} of {len(files)} images could not be segmented; {told}")
 
 
+def _refuse_to_write_among(files, out):
+    """Predictions have the names of their scans, and those of their labels: never beside either."""
+    for file in files:
+        for given in (file.image, file.label):
+            if given and out.is_dir() and os.path.samefile(Path(given).parent, out):
+                found = f"{out}: found {Path(given).name}, which is given"
+                expected = "expected another folder for what is predicted"
+                raise OrgansegError(f"{found}; {expected}; choose another --out")
+
+
+def _draw(case, target, label=None):
+    """The picture beside a prediction."""
+    from organseg.show.slices import save_overlay
+
+    label = cases.read_label(target)[0] if label is None else label
+    save_overlay(case, label, target.with_name(f"{case.name}.png"))
+
+
 def _images_of(path, skip):
     """The images to work on: a file, a plain folder's, or a data folder's but for `skip`."""
-    if every := _cases_of(path):
+    if every := _cases_of(path, labels_needed=False):
         files = [file for file in every if file.name not in skip]
         if not files:
             found = f"{path}: found no case that the run was not trained on"
@@ -116,17 +146,16 @@ def _images_of(path, skip):
         if skipped := len(every) - len(files):
             print(f"skipped {skipped} cases that the run was trained on (--all takes them too)")
         return files
-    return [CaseFiles(case_name(image), image) for image in _niftis(path)]
+    return [CaseFiles(name, image) for name, image in _niftis(path, case_name).items()]
 
 
 def _predict_one(run, file, target, options):
     from organseg.inference import predict as segment
-    from organseg.show.slices import save_overlay
 
     case = file.load()
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
     volumes.save_label(label, case.affine, target, like=file.image)
-    save_overlay(case, label, target.with_name(f"{file.name}.png"))
+    _draw(case, target, label)
     voxels, ml = np.bincount(label.ravel(), minlength=8), abs(np.linalg.det(case.affine)) / 1000
     found = [f"{organ.name} {voxels[organ.id] * ml:.0f} ml" for organ in ORGANS if voxels[organ.id]]
     print(f"{file.name}: {', '.join(found) or 'no organ found'}; wrote {target}")
@@ -138,8 +167,7 @@ def evaluate(options):
 
     from organseg.tables import organ_table, save_scores
 
-    predictions = {label_name(path): path for path in _niftis(Path(options.predictions))}
-    truth = _labels_of(Path(options.labels))
+    predictions, truth = _niftis(Path(options.predictions)), _labels_of(Path(options.labels))
     both = [name for name in predictions if name in truth]
     if not both:
         found = f"{options.labels}: found no label for any of {len(predictions)} predictions"
@@ -147,6 +175,8 @@ def evaluate(options):
     for name in predictions.keys() - truth:
         warn(f"{predictions[name].name}: no label of this name, not scored")
     out = Path(options.out or Path(options.predictions) / "table.csv")
+    if out.suffix != ".csv":
+        raise OrgansegError(f"{out}: found no name of a table; expected one in .csv; change --out")
     scores = [_score_one(truth[name], predictions[name], out) for name in both]
     scores = pandas.concat(scores, ignore_index=True)
     save_scores(scores, out)
@@ -154,13 +184,25 @@ def evaluate(options):
     for measure in ("hausdorff95_mm", "assd_mm"):
         print(f"\n{organ_table(scores, measure).cells.to_string(col_space=6)}")
     print(f"\n{len(both)} cases; a row per case and organ in {out}")
+    known = _trained_on(options.run)
+    if missing := sorted(name for name in truth.keys() - predictions if name not in known):
+        found = f"found no prediction for {len(missing)} labels: {listed(missing)}"
+        expected = "expected one for each that the run was not trained on (--run RUN tells which)"
+        raise OrgansegError(f"{found}; {expected}; the table has the others")
+
+
+def _trained_on(run):
+    from organseg.runs import load_settings
+
+    return load_settings(run)[0].get("trained_on", ()) if run else ()
 
 
 def _labels_of(folder):
     """The labels to score against, by case: a data folder's, or the files of a plain folder."""
     if every := _cases_of(folder):
         return {file.name: file for file in every if file.label}
-    known, named = _annotated(folder), {label_name(path): path for path in _niftis(folder)}
+    about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
+    known, named = about.get("annotated_labels", {}), _niftis(folder)
     return {n: CaseFiles(n, None, p, tuple(known.get(n, ORGAN_IDS))) for n, p in named.items()}
 
 
@@ -179,7 +221,9 @@ def _score_one(file, path, out):
 
 def info(options):
     """Say what a file holds and what looks wrong with it."""
-    case = cases.load_case(options.image)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        case = cases.load_case(options.image)
     values = case.image[np.isfinite(case.image)]
     low, high = np.percentile(values, (1, 99))
     turned = f", turned by {tilt(case):.1f}°" if tilt(case) > 0.1 else ""
@@ -188,28 +232,22 @@ def info(options):
     print(f"axes     {case.axes}{turned}")
     ends = f"{values.min():g} to {values.max():g} HU"
     print(f"values   {ends}; 1 % below {low:g}, 1 % above {high:g}")
-    found = [f"look at  {line}" for line in doubts(case)]
+    lines = [str(warning.message) for warning in told] + doubts(case)
+    found = [f"look at  {line}" for line in lines]
     print("\n".join(found or ["nothing looks wrong"]))
 
 
-def _cases_of(path):
+def _cases_of(path, labels_needed=True):
     """The cases of a data folder, of both its parts; none where the path is something else."""
     parts = [part for part in ("Tr", "Ts") if (path / f"images{part}").is_dir()]
-    return [file for part in parts for file in find_cases(path, part)]
+    return TellingFiles.of(f for part in parts for f in find_cases(path, part, labels_needed))
 
 
-def _annotated(folder):
-    """The organs annotated in each case, as dataset.json says, if there is one."""
-    about = read_dataset_json(folder) if (folder / "dataset.json").is_file() else {}
-    return about.get("annotated_labels", {})
-
-
-def _niftis(path):
-    """The NIfTI files of a folder, sorted; or the file itself, whatever it is called."""
+def _niftis(path, name_of=label_name):
+    """The NIfTI files of a folder by name; or the file itself, whatever it is called."""
     if path.is_file():
-        return [path]
-    files = [file for file in path.glob("*") if file.name.endswith(IMAGE_ENDINGS[:2])]
-    files = sorted(file for file in files if not file.name.startswith("."))
+        return {name_of(path): path}
+    files = niftis_by_name(path, name_of) if path.is_dir() else {}
     if not files:
         found = "found no NIfTI file" if path.is_dir() else "no such file or folder"
         raise OrgansegError(f"{path}: {found}; expected NIfTI images; check the path")

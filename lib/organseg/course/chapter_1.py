@@ -3,15 +3,17 @@
 import numpy as np
 from nibabel.affines import apply_affine, from_matvec
 
-from organseg.course import Found
+from organseg.course import Found, drawn, number
 
 
 def exercise_1_1(answer):
     """Swapping axes moves the letters, turning an axis round changes one: the three letters tell
     what was done."""
-    strings = isinstance(answer, tuple | list) and [type(codes) for codes in answer] == [str] * 3
-    yield {'Give three strings of three letters each, such as ("RAS", "RAS", "RAS").': not strings}
-    first, second, third = (codes.upper() for codes in answer)
+    whole = np.iterable(answer) and all(isinstance(part, str) for codes in answer for part in codes)
+    codes = ["".join(letters).upper() for letters in answer] if whole else []
+    three = [len(letters) for letters in codes] == [3, 3, 3]
+    yield {'Give three strings of three letters each, such as ("RAS", "RAS", "RAS").': not three}
+    first, second, third = codes
     yield {
         "Where an axis is turned round, its index grows towards the other end: which letter is "
         "opposite to A?": second == "RAS",
@@ -19,7 +21,7 @@ def exercise_1_1(answer):
             second != "RPI",
         "In the first, transpose(2, 0, 1) makes the old axis 2 the new axis 0. You sent axis 0 to "
         "place 2.": first == "ASR",
-        "In the first, nothing is turned round: it has the letters of RAS in another order.":
+        "In the first, nothing is turned round: it has the letters of RAS, in the order 2, 0, 1.":
             first != "SRA",
         "In the third, the steps are done from left to right: first an axis is turned, then two "
         "are swapped.": third == "ALS",
@@ -28,42 +30,56 @@ def exercise_1_1(answer):
 
 
 def _scans():
-    """Small scans in three orientations, each with indices near which to look."""
+    """Small scans in three orientations, with numbers for what is looked at."""
     turn = np.array([[0.9, -0.3, 0.0], [0.3, 0.9, 0.1], [0.0, -0.1, 1.0]])
     oblique = turn @ np.diag([-2.0, 3.0, 2.5])[:, [1, 2, 0]]
     for seed, linear in enumerate((np.diag([2.0, 2, 4]), np.diag([-1.5, -2, 3]), oblique)):
         rng = np.random.default_rng(seed)
         affine = from_matvec(linear, rng.uniform(-90, -30, 3))
-        yield rng.permutation(6 * 7 * 8).reshape(6, 7, 8), affine, rng.integers(1, 5, (6, 3)), rng
+        yield rng.permutation(6 * 7 * 8).reshape(6, 7, 8) - 99.5, affine, rng
+
+
+def _probes(shape, rng):
+    """Indices at which to look: near voxels inside, and on both sides of each border."""
+    voxels = rng.integers(1, 5, (6, 3))
+    yield from (*voxels, *(voxels + rng.uniform(0.55, 0.95, (6, 3))))
+    yield from voxels + rng.uniform(-0.45, 0.45, (6, 3))
+    for axis, size in enumerate(shape):
+        for border in (0, -0.4, size - 1, size - 0.6, -0.6, -1, -2, size - 0.4, size, size + 3):
+            probe = rng.uniform(1.6, 2.4, 3)
+            probe[axis] = border
+            yield probe
 
 
 def exercise_1_2(answer):
     """The affine's inverse, the nearest voxel, and a look at the border: so every program reads a
     value at a place."""
-    for image, affine, indices, rng in _scans():
-        for index in indices:
-            beside = index + rng.uniform(0.55, 0.95, 3)  # nearest to the next voxel along each axis
-            for near, voxel in ((index, index), (beside, index + 1)):
-                found = float(answer(image, affine, tuple(apply_affine(affine, near))))
-                yield found == image[tuple(voxel)] or {
-                    "You take a voxel next to the right one. What does int() do to 7.9, and what "
-                    "does rounding?": found == image[tuple(index)],
-                    "You say air for a place inside the scan. Which matrix leads from mm to an "
-                    "index?": found == -1000,
-                    "That is another voxel. Which matrix leads from mm to an index? Did you add "
-                    "its last column too?": True}  # fmt: skip
-        for outside in ([-2, 3, 3], [3, -1, 4], [2, 2, -3], [8, 3, 3], [3, 9, 4], [2, 2, 11]):
-            found = float(answer(image, affine, tuple(apply_affine(affine, outside))))
-            yield found == -1000 or {
+    for image, affine, rng in _scans():
+        for probe in _probes(image.shape, rng):
+            found = number(answer(image, affine, apply_affine(affine, probe)))
+            voxel = tuple(np.rint(probe).astype(int))
+            inside = all(0 <= index < size for index, size in zip(voxel, image.shape, strict=True))
+            at_border = inside and not all(1 <= index < 5 for index in probe)
+            cut = image[tuple(probe.astype(int) % image.shape)]
+            yield found == (image[voxel] if inside else -1000) or {
                 "Inside the scan all is right; outside there is air. To NumPy, index -1 means the "
-                "last voxel.": True}  # fmt: skip
+                "last voxel.": not inside,
+                "You take a voxel next to the right one. What does int() do to 7.9, and what "
+                "does rounding?": found == cut,
+                "You say air for a place in an outermost voxel. The first index is 0, the last is "
+                "size - 1; round before you compare.": at_border and found == -1000,
+                "You say air for a place inside the scan. Which matrix leads from mm to an index?":
+                    found == -1000,
+                "That is another voxel. Which matrix leads from mm to an index? Did you add its "
+                "last column too?": True}  # fmt: skip
 
 
 def exercise_1_3(answer):
     """The centre of a block is the mean of the centres in it: a wrong origin would shift every
     organ."""
-    for factor, (_, affine, *_) in ((factor, scan) for factor in (4, 2, 5) for scan in _scans()):
-        found = Found(answer(affine.copy(), factor))
+    factors = 4, 2, 5, 1, 3, *(factor for (factor,) in drawn(3, (6, 12)))
+    for factor, (_, affine, _) in ((factor, scan) for factor in factors for scan in _scans()):
+        found = Found(answer(affine, factor))
         yield {f"An affine has the shape (4, 4); yours has {found.shape}.": found.shape != (4, 4)}
         steps, place = Found(found[:3, :3]), Found(found[:3, 3])
         linear, origin, middle = affine[:3, :3], affine[:3, 3], np.full(3, (factor - 1) / 2)

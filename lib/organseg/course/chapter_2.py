@@ -1,16 +1,14 @@
 """The exercises of chapter 2: output sizes, a kernel for thin lines, max pooling, deep stacks."""
 
-from itertools import product
-
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, numbers, tried
 
 
 def exercise_2_1(answer):
     """One formula serves convolution and pooling, if both sides get equal padding; it finds most
     shape errors."""
-    cases = product((5, 8, 12, 31), (1, 2, 3, 5), (0, 1, 2), (1, 2, 3))
+    cases = [(5, 3, 0, 1), (8, 3, 1, 2), *drawn(300, (1, 30), (1, 9), (0, 3), (1, 4))]
     cases = [case for case in cases if case[0] + 2 * case[2] >= case[1]]
     found, size, kernel, padding, stride = tried(answer, cases)
     rest = size + 2 * padding - kernel
@@ -36,7 +34,7 @@ def exercise_2_1(answer):
 def exercise_2_2(answer):
     """It is a second derivative along x with its sign turned: vessels that run along y light up
     under it."""
-    kernel = np.asarray(answer, dtype=float)
+    kernel = numbers(answer)
     shape = kernel.shape
     yield {f"A kernel of shape (3, 3) is asked for; yours has shape {shape}.": shape != (3, 3)}
     along_x, along_y = kernel[:, 1].sum(), kernel[1].sum()  # for a line of ones through its middle
@@ -57,21 +55,24 @@ def exercise_2_2(answer):
 def exercise_2_3(answer):
     """Any function of a window may take the maximum's place; the mean gives average pooling."""
     rng = np.random.default_rng(2)
-    for shape, size in (((4, 6), 2), ((9, 6), 3), ((7, 5), 2), ((8, 11), 4)):
-        image = rng.integers(-99, 0, shape).astype(float)
+    cases = [(4, 6, 2), (9, 6, 3), (7, 5, 2), (8, 11, 4), (3, 2, 1)]
+    for *shape, size in (*cases, *drawn(9, (4, 15), (4, 15), (1, 5))):
+        image = rng.uniform(-99, -1, shape := tuple(shape))
         found, (n, m) = Found(answer(image, size)), np.floor_divide(shape, size)
         windows = image[: n * size, : m * size].reshape(n, size, m, size)
         right = windows.max(axis=(1, 3))
         rounded_up = tuple(-(-pixels // size) for pixels in shape)
         yield found == right or {
             "Your windows overlap: a pooling window moves by its own size.":
-                found.shape == (shape[0] - size + 1, shape[1] - size + 1),
+                found.shape == (shape[0] - size + 1, shape[1] - size + 1) != right.shape,
             f"An image of {shape} has no room for more than {right.shape} whole windows of "
             f"{size}×{size}.": found.shape == rounded_up != right.shape,
             f"From an image of {shape}, windows of {size} make {right.shape}; yours has the shape "
             f"{found.shape}.": found.shape != right.shape,
             "That is average pooling: what does max pooling keep of a window?":
                 found == windows.mean(axis=(1, 3)),
+            "The decimals are gone: an array of whole numbers keeps none.":
+                found == np.trunc(right),
             "That is a stride without pooling: only one pixel of each window was looked at.":
                 found == windows[:, 0, :, 0],
             "All pixels here are below zero, but your result is not: from which value does your "
@@ -103,5 +104,5 @@ def exercise_2_4(answer):
             found == [_levels_for(pixels, pooling=0) for pixels in sizes],
         "A field of exactly the size asked for is enough.":
             found == [_levels_for(pixels + 1) for pixels in sizes],
-        f"It is wrong for {sizes[np.argmax(found.values != right)]} pixels, among others. Follow "
+        f"It is wrong for {sizes[found.wrong(right)]} pixels, among others. Follow "
         "size and jump layer by layer, as the chapter does.": True}  # fmt: skip

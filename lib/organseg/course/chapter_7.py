@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, number, tried
 
 
 def exercise_7_1(answer):
     """Six per axis for the paper's crop, 3 · 6³ numbers in all: a deformation is drawn from no more
     than these."""
     cases = [(64, 24), (49, 24), (48, 24), (1, 24), (25, 24), (32, 12), (100, 7)]
+    cases += drawn(40, (1, 200), (1, 40))
     found, size, spacing = tried(answer, cases)
     right = (size - 1) // spacing + 4
-    n = np.argmax(found.values != right)
     yield found == right or {
         "One too many for a crop of 48 at spacing 24. What is the index of the last voxel?":
             found == size // spacing + 4,
@@ -23,42 +23,45 @@ def exercise_7_1(answer):
             found == right - 3,
         "A number of points is a whole number. In which interval does the last voxel lie?":
             (found.values % 1).any(),
-        f"For a crop of {size[n]} at spacing {spacing[n]} you say {found[n]:g}. Draw the points "
-        "and the last voxel.": True}  # fmt: skip
+        f"For a crop of {size[n := found.wrong(right)]} at spacing {spacing[n]} you say "
+        f"{found[n]:g}. Draw the points and the last voxel.": True}  # fmt: skip
 
 
 def exercise_7_2(answer):
     """Only differences between neighbours can fold a field; how far they move together does not
     matter."""
-    cases = [  # displacements, spacing, and whether the points stay in order
-        ([0, 0, 0, 0], 24, True), ([100, 100, 100, 100], 24, True), ([0, 30, 60, 90], 24, True),
-        ([0, -30, 0, 0], 24, False), ([13, -13, 13, -13], 24, False),
-        ([11, -11, 11, -11], 24, True), ([0, 3, -3, 0], 5, False),
-        (np.random.default_rng(0).uniform(-4, 4, 6), 24, True),
+    cases = [  # displacements and spacing
+        ([0, 0, 0, 0], 24), ([100, 100, 100, 100], 24), ([0, 30, 60, 90], 24), ([0, -30, 0, 0], 24),
+        ([13, -13, 13, -13], 24), ([11, -11, 11, -11], 24), ([0, 3, -3, 0], 5), ([0, -23.5], 24),
+        ([0, 0, 24, 0], 24), ([0, 30, 0, 0], 24), ([0, 0, 0, -30], 24), ([40, 0], 24),
     ]  # fmt: skip
+    cases += [(case, 20) for case in drawn(40, *[(-20.0, 20.0)] * 4)]
 
     def by(criterion):
-        return [bool(criterion(np.array(moves, dtype=float), mm)) for moves, mm, _ in cases]
+        return np.array([number(criterion(np.array(moves, float), mm)) for moves, mm in cases])
 
-    found, right = by(answer), [stay for *_, stay in cases]
-    n = np.argmax(np.not_equal(found, right))
-    limits = by(lambda c, s: np.abs(c).max() < s / 2), by(lambda c, s: np.abs(c).max() < 2 * s / 3)
+    found, right = Found(by(answer)), by(lambda c, s: np.all(np.diff(c) > -s))
+    small = [by(lambda c, s, share=share: np.abs(c).max() < share * s) for share in (1 / 2, 2 / 3)]
     yield found == right or {
-        "You say True where the points are out of order.": found == [not stay for stay in right],
+        "You say True where the points are out of order.": found == 1 - right,
+        "Each must lie beyond the one before, and two points at one place do not.":
+            found == by(lambda c, s: np.all(np.diff(c) >= -s)),
+        "You leave out a pair: there is one fewer than there are points.":
+            found == by(lambda c, s: np.all(np.diff(c)[:-1] > -s)),
         "You compare the displacements themselves. What must be in order are the moved points.":
             found == by(lambda c, s: np.all(np.diff(c) > 0)),
         "Points that move *apart* by more than the spacing stretch the picture; they do not fold "
         "it.": found == by(lambda c, s: np.all(np.abs(np.diff(c)) < s)),
         "This looks at the size of the displacements alone. If all points move by 100 together, "
-        "nothing folds.": found in limits,
-        f"For {np.round(cases[n][0], 1).tolist()} at spacing {cases[n][1]} you say {found[n]}. "
-        "Where do the points go?": True}  # fmt: skip
+        "nothing folds.": any(found == one for one in small),
+        f"For {np.round(cases[n := found.wrong(right)][0], 1).tolist()} at spacing {cases[n][1]} "
+        f"you say {bool(found[n])}. Where do the points go?": True}  # fmt: skip
 
 
 def exercise_7_3(answer):
     """As a list of places a mirror is a warp like any other; whether it makes a plausible patient
     is another matter."""
-    for shape in ((3, 4, 5), (6, 2, 2), (64, 3, 1)):
+    for shape in ((3, 4, 5), (6, 2, 2), (64, 3, 1), *drawn(5, (1, 9), (1, 9), (1, 9))):
         found = Found(answer(shape))
         yield {
             f"For a crop of {shape} the places have the shape {found.shape}; expected "

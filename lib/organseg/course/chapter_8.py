@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from organseg.course import Found, tried
+from organseg.course import Found, drawn, number, tried
 
 CURVE_STEPS = np.arange(0, 2001, 100)
 
@@ -21,8 +21,11 @@ def mystery_curves():
 def exercise_8_1(answer):
     """It takes several times as many steps as drawing without replacement would: with 340 patients
     658, not 114."""
-    found, patients, crops = tried(answer, [(340, 3), (12, 3), (80, 2), (500, 7)])
-    right = np.ceil(np.log(patients) / -np.log1p(-crops / patients))
+    cases = [(340, 3), (12, 3), (80, 2), (500, 7), (2, 1), (4, 2), (8, 4), (13, 11)]
+    cases += drawn(40, (12, 400), (1, 9))
+    found, patients, crops = tried(answer, cases)
+    needed = np.log(patients) / -np.log1p(-crops / patients)
+    right = np.floor(needed) + 1  # after `needed` steps exactly one is expected, which is not fewer
     if_one_is_drawn = np.ceil(np.log(patients) / -np.log1p(-1 / patients))
     unseen = patients * (1 - crops / patients) ** found.values
     yield found == right or {
@@ -30,17 +33,20 @@ def exercise_8_1(answer):
             found == np.ceil(patients / crops),
         "You draw one patient per step. A step draws as many as there are crops, all of them "
         "different.": found == if_one_is_drawn,
+        "Nearly. If exactly one is expected, as for 2 patients and 1 crop after one step, that is "
+        "not fewer than one.": found == np.ceil(needed),
         "One step too early: after your last step one still expects more than one patient unseen.":
             found == right - 1,
         "This is long enough for one given patient. But the expected number counts all of them.":
-            (unseen < patients / 2).all() and found[1] < 5,
-        f"For 12 patients and 3 crops you say {found[1]:g}; then {unseen[1]:.2f} are expected "
-        "unseen.": True}  # fmt: skip
+            (unseen <= patients / 2).all() and found[1] < 5,
+        f"For {patients[n := found.wrong(right)]} patients and {crops[n]} crops you say "
+        f"{found[n]:g}; then {unseen[n]:.2f} are expected unseen.": True}  # fmt: skip
 
 
 def exercise_8_2(answer):
     """The memory is about 1 / (1 - momentum) steps long: ten with 0.9, a hundred with 0.99."""
-    found, m, k = tried(answer, [(0.9, 10), (0.99, 10), (0.5, 1), (0.99, 300)], within=1e-6)
+    cases = [(0.9, 10), (0.99, 10), (0.5, 1), (0.99, 300), *drawn(20, (0.0, 1.0), (1, 40))]
+    found, m, k = tried(answer, cases, within=1e-6)
     yield found == 1 - m**k or {
         "This is what is left of everything before the last k steps.": found == m**k,
         "This is the share of the very last step alone. The one before it has momentum times as "
@@ -49,8 +55,8 @@ def exercise_8_2(answer):
             found == (1 - m) * m ** (k - 1),
         "The k steps do not count alike: each later step shrinks the earlier ones by the momentum.":
             found == k * (1 - m),
-        f"For momentum 0.5 and one step you say {found[2]:.3f}. What does one step leave of the "
-        "old average?": True}  # fmt: skip
+        f"For momentum {m[n := found.wrong(1 - m**k)]:.3g} and {k[n]:g} steps you say "
+        f"{found[n]:.3f}. What does one step leave of the old average?": True}  # fmt: skip
 
 
 def exercise_8_3(answer):
@@ -75,11 +81,13 @@ def exercise_8_4(answer):
     """The largest gradient decides, and it changes from step to step: so the scale has to be found
     while training."""
     cases = [1e-8, -3e-4, 2e-6], [-40.0, 0.5], [7.0, -1e-3, 900.0], [-1.5e-5, 1.1e-7], [5.0, 4.0]
+    cases += [3.0] * 5, [65504.0, 1.0], [8188.0, -8188.0], [1.9998], [1e6, -4e7], [[1.0], [-9.0]]
+    cases += tuple(np.random.default_rng(8).normal(0, 10.0**size, (3, 4)) for size in range(-6, 7))
     cases = [np.array(case, dtype=np.float32) for case in cases]
-    found = Found([float(answer(case)) for case in cases])
+    found = Found([number(answer(case)) for case in cases])
 
-    def power_for(sizes):
-        return 2.0 ** np.floor(np.log2(65504 / np.array(sizes)))
+    def power_for(sizes, limit=65504):
+        return 2.0 ** np.floor(np.log2(limit / np.array(sizes)))
 
     largest = np.array([np.abs(case).max() for case in cases])
     yield found == power_for(largest) or {
@@ -89,10 +97,16 @@ def exercise_8_4(answer):
             found == power_for([case.max() for case in cases]),
         "The smallest gradient would fit. But then the largest is beyond what float16 holds.":
             found == power_for([np.abs(case).min() for case in cases]),
-        "Twice too large: the largest gradient becomes inf.": found == 2 * power_for(largest),
+        "Twice too large: the largest gradient becomes inf.":
+            found == 2.0 ** np.ceil(np.log2(65504 / largest)),
         "The gradients are not added up; each has to fit on its own.":
-            found == power_for([np.abs(case).sum() for case in cases]),
+            found == power_for([np.abs(case).sum() for case in cases])
+            or found == power_for([np.linalg.norm(case) for case in cases]),
         "This is where Keras begins. With gradients of 40 it would already be too much.":
-            found == [2.0**15] * 5,
-        f"For gradients {cases[1].tolist()} you say {found[1]:g}. Multiply: what is still finite "
-        "in float16?": True}  # fmt: skip
+            found == np.full(len(cases), 2.0**15),
+        "Gradients may be so large that they have to be made smaller: a power of two may lie below "
+        "1.": found == np.maximum(power_for(largest), 1),
+        "Nearly. The largest number is 65,504, a little less than 65,536: 1.9998 times 2**15 is "
+        "beyond it.": found == power_for(largest, 65536),
+        f"If the largest gradient is {largest[n := found.wrong(power_for(largest))]:.5g} you say "
+        f"{found[n]:g}. Multiply: what is still finite in float16?": True}  # fmt: skip

@@ -8,5 +8,5 @@ WRONG = [
     ("0.1", 7, "none of the organs", "Counts the organs and forgets the class for everything else, the background."),
     ("0.1", 1, "choose from", "Thinks of one probability, organ or not, and not of one per class."),
     ("0.1", 96, "Count the organs", "Takes a number from elsewhere. The classes can be counted in the legend."),
-    ("0.1", "eight", "whole number", "Writes a word where a number is asked for."),
+    ("0.1", "eight", "A number is asked for", "Writes a word where a number is asked for."),
 ]

@@ -93,6 +93,6 @@ WRONG = [
     ("3.2", accuracy_for_all, "accuracy over all classes"),
     ("3.3", draws_slices, "both sides"),
     ("3.3", never_random, "Every seed holds out the same"),
-    ("3.3", test_first, "training part comes first"),
+    ("3.3", test_first, "training part first"),
     ("3.3", ignores_the_seed, "same seed"),
 ]
