@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sphinx.cmd.build import main as sphinx
 
-from notebooks import has_tag
+from notebooks import citations, has_tag
 from teaching import read_chapters
 
 ABOVE, BESIDE = (1160, 440), (700, 580)  # pixels for a figure above its sentence, or with its sentence at the right
@@ -81,7 +81,7 @@ def sections(chapter):
 
 def _cited(text):
     """Citations by name, and links by their words: a deck leads nowhere else."""
-    return re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", citations.with_links(text))
 
 
 def picture(cell):
