@@ -100,7 +100,7 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def opened(lab, browser):
+def opened(browser, lab):
     """A function that opens one of the notebooks; each is opened once."""
     context = browser.new_context(viewport={"width": 1400, "height": 2400})
     pages = {}
