@@ -78,8 +78,8 @@ notebooks: $(READY) ## make and run the notebooks whose code changed (NAMES="02 
 pages: $(READY) ## make the pages for instructors, from the chapters and book/schedule.toml (`make book` does so too)
 	$(PY) tools/teaching.py
 
-lab: $(READY) ## open the notebooks in JupyterLab
-	$(VENV)/bin/jupyter lab --notebook-dir=notebooks
+lab: $(READY) ## open the notebooks in JupyterLab, which does not list the texts that they are made from
+	$(VENV)/bin/jupyter lab --notebook-dir=notebooks --ContentsManager.hide_globs='*.py' --ContentsManager.hide_globs=__pycache__
 
 student: $(READY) ## write the notebooks without solutions into build/student, and run each of them
 	$(PY) tools/notebooks.py student $(BUILD)/student

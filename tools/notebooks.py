@@ -22,14 +22,19 @@ import nbformat
 import psutil
 import yaml
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "book" / "extensions"))
+import citations
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 CONFIG = ROOT / "_config.yml"
 CELL_TIMEOUT = 1200  # seconds, as in `make test`: a slow and busy machine needs them
 MEASURED = "**Measured:**"
 INSTRUCTORS = "For instructors"  # the part of _toc.yml that students do not get
+GITHUB = r"(?:(?:https?://)?(?:www\.)?github\.com/|(?:ssh://)?git@github\.com[:/])([\w-]+)/([\w-][\w.-]*?)(?:\.git)?/*"
+ON_A_GPU = re.compile(r"\.fit\(|\.train_on_batch\(|organseg\.(train|predict|predict_probabilities)\(")
 SETUP = """\
-# On Google Colab this installs organseg; where it is installed already, nothing happens.
+# @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
 import importlib.util
 import os
 import subprocess
@@ -38,7 +43,15 @@ import sys
 source = os.environ.get("ORGANSEG_SOURCE", "{source}")
 if importlib.util.find_spec("organseg") is None:
     if not source:
-        raise ModuleNotFoundError("organseg is not installed; run `make lab`, or see the book's page for instructors")
+
+        class NotInstalled(Exception):
+            def _render_traceback_(self):
+                return [str(self)]  # one line in a notebook
+
+        raise NotInstalled(
+            "organseg is not installed, and this notebook has no address to install it from. On your own computer: run "
+            "`make lab`. For Colab, an instructor sets the address: `make address URL=https://github.com/YOU/organseg`"
+        )
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 """
 
@@ -87,8 +100,12 @@ def read_text(path):
         cell.id = f"cell-{number}"
         if has_tag(cell, "setup"):
             cell.source = setup_cell()
+        if cell.cell_type == "markdown":
+            cell.source = citations.with_links(cell.source)
         _show_as(cell)
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
+    if any(ON_A_GPU.search(cell.source) for cell in code(notebook)):
+        notebook.metadata |= {"accelerator": "GPU", "colab": {"gpuType": "T4"}}  # what Colab starts
     return notebook
 
 
@@ -99,9 +116,12 @@ def _show_as(cell):
         meta["mystnb"] = {"image": {"alt": meta.pop("alt")}}
     if has_tag(cell, "setup"):
         meta["tags"].append("hide-input")
+        meta["jupyter"] = {"source_hidden": True}  # its first line stays
+        meta["cellView"] = "form"
     if has_tag(cell, "solution") and cell.cell_type == "code":
         meta["tags"].append("hide-cell")
-        meta["jupyter"] = {"source_hidden": True}
+        meta["jupyter"] = {"source_hidden": True, "outputs_hidden": True}
+        meta["collapsed"] = True  # Colab's word for outputs that are folded
         meta["cellView"] = "form"
         cell.source = f"# @title Solution: click to see it\n{cell.source}"
 
@@ -186,13 +206,18 @@ def keep_outputs(path):
         return False
     notebook, old = read_text(path), made(path)
     was_run = all(cell.execution_count for cell in code(old)) and "organseg" in old.metadata
-    if not was_run or [cell.source for cell in code(notebook)] != [cell.source for cell in code(old)]:
+    if not was_run or _lesson(notebook) != _lesson(old):
         return False
     for new, ran in zip(code(notebook), code(old), strict=True):
         new.outputs, new.execution_count = ran.outputs, ran.execution_count
     notebook.metadata["language_info"] = old.metadata["language_info"]
     store(path, notebook, old.metadata["organseg"])
     return True
+
+
+def _lesson(notebook):
+    """The code that makes the outputs: all but the first cell, which does nothing where notebooks are run."""
+    return [cell.source for cell in code(notebook) if not has_tag(cell, "setup")]
 
 
 def store(path, notebook, measures):
@@ -238,6 +263,14 @@ def site(folder):
         page.write_text(link.sub(r"\1", page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
+def clean_address(url):
+    """A repository's address as Colab and pip need it, from what people copy."""
+    place = re.fullmatch(GITHUB, url.strip(), flags=re.IGNORECASE)
+    if url.strip() and not place:
+        sys.exit(f"found the address {url!r}; expected a repository on GitHub: https://github.com/YOU/organseg")
+    return f"https://github.com/{place[1]}/{place[2]}" if place else ""
+
+
 def set_address(url, ref="main"):
     """Write the repository's address and its branch or tag into _config.yml and every first cell.
 
@@ -279,7 +312,7 @@ def main():
     elif arguments.command == "site":
         site(arguments.folder)
     elif arguments.command == "address":
-        set_address(arguments.url.rstrip("/"), arguments.ref)
+        set_address(clean_address(arguments.url), arguments.ref)
     else:
         for path in chapters():
             if not path.name.startswith(tuple(arguments.names or [""])):

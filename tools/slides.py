@@ -16,10 +16,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pybtex.database import parse_file
 from sphinx.cmd.build import main as sphinx
 
-from notebooks import ROOT, has_tag
+from notebooks import citations, has_tag
 from teaching import read_chapters
 
 ABOVE, BESIDE = (1160, 440), (700, 580)  # pixels for a figure above its sentence, or with its sentence at the right
@@ -54,7 +53,6 @@ Arrow keys move. S: speaker's notes. F: full screen. O: all slides of a deck. Al
 [0-9]*
 ```
 """
-BIBLIOGRAPHY = parse_file(ROOT / "book" / "references.bib").entries
 
 
 @dataclass
@@ -82,17 +80,8 @@ def sections(chapter):
 
 
 def _cited(text):
-    """Citations by name, and links to other decks and to no other page."""
-
-    def name(key):
-        entry = BIBLIOGRAPHY[key.strip()]
-        people = [" ".join(person.last_names) for person in entry.persons["author"]]
-        who = people[0] if len(people) == 1 else " and ".join(people) if len(people) == 2 else f"{people[0]} et al."
-        return f"{who} {entry.fields['year']}"
-
-    text = re.sub(r"\{cite\w*:?\w*\}`([^`]+)`", lambda m: f"({'; '.join(map(name, m.group(1).split(',')))})", text)
-    text = re.sub(r"\b([A-Z]\w+(?: et al\.)?) \(\1 (\d{4})\)", r"\1 (\2)", text)
-    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]*\)", r"\1", text)
+    """Citations by name, and links by their words: a deck leads nowhere else."""
+    return re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", citations.with_links(text))
 
 
 def picture(cell):

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from notebooks import ROOT, chapters, has_tag, made
+from notebooks import ROOT, chapters, citations, has_tag, made
 
 sys.path.append(str(ROOT / "tests" / "course"))  # the stored wrong answers are with the tests, which try them
 PAGES = "objectives.md", "schedule.md", "misconceptions.md"
@@ -45,6 +45,8 @@ class Chapter:
 
     def __init__(self, path):
         notebook = made(path)
+        for cell in notebook.cells:
+            cell.source = citations.with_roles(cell.source)  # as the pages of the book cite
         self.name, self.number, self.cells = path.stem, int(path.stem[:2]), notebook.cells
         self.measures = notebook.metadata["organseg"]
         title, _, promise = self.cells[0].source.partition("\n")

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from citations import with_roles
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
@@ -100,7 +101,7 @@ def untraced(notebook, facts, exceptions):
         before = next((c.source for c in reversed(cells[:place]) if c.cell_type == "code"), "")
         after = next((c.source for c in cells[place:] if c.cell_type == "code"), "")
         near = everywhere + values(before) + values(after)
-        for paragraph in re.split(r"\n\s*\n", cell.source):
+        for paragraph in re.split(r"\n\s*\n", with_roles(cell.source)):  # a citation's year is no claim
             if paragraph.startswith(("**Measured:**", "**In class:**")):  # stated by whoever taught or ran it
                 continue
             about_paper = "{cite}`roth2018`" in paragraph or "the paper" in paragraph.lower()

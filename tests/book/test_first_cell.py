@@ -81,4 +81,18 @@ def test_first_cell_does_nothing_where_organseg_is_installed():
 @pytest.mark.skipif(bool(tool.address()), reason="this copy has an address")
 def test_first_cell_says_what_to_do_where_no_address_is_set(python_without_organseg):
     done = run(python_without_organseg, tool.setup_cell())
-    assert done.stderr.strip().splitlines()[-1].startswith("ModuleNotFoundError: organseg is not installed; run `make")
+    assert done.returncode == 1
+    assert "NotInstalled: organseg is not installed, and this" in done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.skipif(bool(tool.address()), reason="this copy has an address")
+def test_in_a_notebook_it_says_so_in_one_line_and_stops_there(python_without_organseg, tmp_path):
+    code = (
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        f"done = InteractiveShell.instance().run_cell({tool.setup_cell()!r})\n"
+        "assert type(done.error_in_exec).__name__ == 'NotInstalled'"
+    )
+    done = run(python_without_organseg, code, IPYTHONDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.strip().splitlines()
+    assert "On your own computer: run `make lab`." in line and "`make address URL=https://github.com/YOU/" in line

@@ -7,6 +7,8 @@ import statistics
 import tomllib
 from pathlib import Path
 
+import citations
+import jupytext
 import nbformat
 import prose
 import pytest
@@ -64,6 +66,60 @@ def test_a_changed_cell_is_noticed(tmp_path):
     assert same_cells(tool.read_text(TEXTS[0]), notebook)
     notebook.cells[-1].source += " "
     assert not same_cells(tool.read_text(TEXTS[0]), notebook)
+
+
+@each_chapter
+def test_a_notebook_shows_no_word_of_the_book_s_markup(path):
+    """Jupyter shows MyST's roles and directives as they stand."""
+    raw = re.compile(r"\{[\w:+-]+\}`[^`]*`|^(?:`{3,}|:{3,})\{.*", flags=re.MULTILINE)
+    shown, written = tool.read_text(path), jupytext.read(path)
+    for cell, text in zip(shown.cells, written.cells, strict=True):
+        if cell.cell_type == "markdown":
+            assert not raw.findall(cell.source)
+            assert citations.with_roles(cell.source) == text.source, "the book has its own citations back"
+
+
+def test_a_citation_is_made_of_names_a_year_and_a_link():
+    shown = citations.with_links("As Roth et al. {cite}`roth2018` say {cite}`azulay2019,zhang2019`; {cite}`cicek2016`.")
+    assert shown == (
+        "As Roth et al. ([2018](https://arxiv.org/abs/1803.08691)) say "
+        "([Azulay and Weiss 2019](https://jmlr.org/papers/v20/19-519.html); "
+        "[Zhang 2019](https://proceedings.mlr.press/v97/zhang19a.html)); "
+        "([Çiçek et al. 2016](https://doi.org/10.1007/978-3-319-46723-8_49))."
+    )
+    other = "([chapter 5](05_dice.ipynb)), ([Someone 2020](https://example.org)) and [2018](https://arxiv.org/abs/1803.08691)"
+    assert citations.with_roles(other) == other
+
+
+def test_the_bibliography_is_read_as_bibtex_reads_it():
+    database = pytest.importorskip("pybtex.database", reason="needs pybtex, which comes with jupyter-book")
+    entries = database.parse_file(str(citations.BIBLIOGRAPHY)).entries
+    assert list(entries) == list(citations.REFERENCES) and len(citations.KEYS) == len(entries)
+    for key, entry in entries.items():
+        first = entry.persons["author"][0]
+        name = " ".join(map(str, [*first.rich_prelast_names, *first.rich_last_names]))
+        words, address = citations.REFERENCES[key]
+        assert words.startswith(name) and words.endswith(f" {entry.fields['year']}")
+        assert re.fullmatch(r"https://[^\s()]+", address), f"{key}: give it a doi, an arXiv number or a url"
+
+
+@pytest.mark.parametrize("stem, gpu", [("00_welcome", True), ("01_ct_and_geometry", False), ("08_training", True)])
+def test_colab_starts_a_gpu_where_a_network_trains_or_predicts(stem, gpu):
+    notebook = tool.read_text(ROOT / "notebooks" / f"{stem}.py")
+    assert notebook.metadata.get("accelerator") == ("GPU" if gpu else None)
+    assert notebook.metadata.get("colab") == ({"gpuType": "T4"} if gpu else None)
+
+
+@each_chapter
+def test_a_solution_and_its_outputs_are_folded(path):
+    """In JupyterLab, which test_lab.py asks, and in Colab, which cannot be asked here."""
+    for cell in tool.code(tool.read_text(path)):
+        folded = {"source_hidden": True, "outputs_hidden": True} if has_tag(cell, "solution") else None
+        folded = {"source_hidden": True} if has_tag(cell, "setup") else folded
+        assert cell.metadata.get("jupyter") == folded
+        assert cell.metadata.get("cellView") == ("form" if folded else None)
+        assert cell.metadata.get("collapsed") == (True if has_tag(cell, "solution") else None)
+        assert not folded or cell.source.startswith("# @title ")
 
 
 @each_chapter
@@ -232,6 +288,45 @@ def test_student_version_has_no_solution(tmp_path):
         assert sum(has_tag(cell, "exercise") for cell in cells) == len(exercise_numbers(text))
         solutions = [cell.source for cell in made(text).cells if has_tag(cell, "solution")]
         assert len(cells) + len(solutions) == len(made(text).cells)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "https://github.com/someone/fork",
+        "https://github.com/someone/fork.git",
+        "https://github.com/someone/fork/",
+        "http://www.github.com/someone/fork.git/",
+        "github.com/someone/fork",
+        "git@github.com:someone/fork.git",
+        "ssh://git@github.com/someone/fork",
+        " https://GitHub.com/someone/fork\n",
+    ],
+)
+def test_an_address_is_taken_as_people_copy_it(copied):
+    assert tool.clean_address(copied) == "https://github.com/someone/fork"
+    assert tool.clean_address("https://github.com/some-one/a.b_c-2.git") == "https://github.com/some-one/a.b_c-2"
+    assert tool.clean_address("") == ""
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "https://gitlab.com/someone/fork",
+        "https://github.com/someone",
+        "https://github.com/someone/fork/tree/main",
+        "https://github.com/someone/fork?tab=readme",
+        "https://someone.github.io/fork",
+        'https://github.com/some"one/fork',
+        "https://example.org/github.com/someone/fork",
+        "https://github.com/someone/.git",
+    ],
+)
+def test_another_address_is_refused_in_one_line(copied):
+    with pytest.raises(SystemExit) as refused:
+        tool.clean_address(copied)
+    assert copied in str(refused.value) and "expected a repository on GitHub" in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("ref", ["main", "v0.1.0"])
