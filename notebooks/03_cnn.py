@@ -29,7 +29,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about 3.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # On Google Colab this installs organseg; where it is installed already, nothing happens.

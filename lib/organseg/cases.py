@@ -1,6 +1,7 @@
 """A CT case: the image in HU, its labels and its geometry."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -98,5 +99,7 @@ def organ_ids(voxels, path):
 
 def _scaling(path):
     """Words on the factor by which a file's header scales its voxels, if it does."""
-    slope, shift = nibabel.load(path).dataobj.slope, nibabel.load(path).dataobj.inter
-    return "" if (slope, shift) == (1, 0) else f" (its header scales by {slope:g}, adds {shift:g})"
+    data = nibabel.load(path).dataobj if Path(path).is_file() else None
+    if data is None or (data.slope, data.inter) == (1, 0):
+        return ""
+    return f" (its header scales by {data.slope:g}, adds {data.inter:g})"

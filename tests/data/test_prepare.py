@@ -574,6 +574,6 @@ def test_a_prepared_set_is_trained_on_predicted_and_scored(clean, tmp_path, capf
     ]
     organseg_main(["predict", str(tmp_path / "run"), str(data), "--out", str(tmp_path / "predictions")])
     assert [p.name for p in (tmp_path / "predictions").glob("*.nii.gz")] == ["s0003.nii.gz"]
-    organseg_main(["evaluate", str(data), str(tmp_path / "predictions")])
+    organseg_main(["evaluate", str(data), str(tmp_path / "predictions"), "--run", str(tmp_path / "run")])
     rows = (tmp_path / "predictions" / "table.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert {row.split(",")[0] for row in rows} == {"s0003"} and "Total Avg." in capfd.readouterr().out
