@@ -33,7 +33,7 @@
 # **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
-# On Google Colab this installs organseg; where it is installed already, nothing happens.
+# @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
 import importlib.util
 import os
 import subprocess
@@ -42,7 +42,15 @@ import sys
 source = os.environ.get("ORGANSEG_SOURCE", "")
 if importlib.util.find_spec("organseg") is None:
     if not source:
-        raise ModuleNotFoundError("organseg is not installed; run `make lab`, or see the book's page for instructors")
+
+        class NotInstalled(Exception):
+            def _render_traceback_(self):
+                return [str(self)]  # one line in a notebook
+
+        raise NotInstalled(
+            "organseg is not installed, and this notebook has no address to install it from. On your own computer: run "
+            "`make lab`. For Colab, an instructor sets the address: `make address URL=https://github.com/YOU/organseg`"
+        )
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 # %% [markdown]
