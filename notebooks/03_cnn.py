@@ -235,7 +235,7 @@ network_by_hand = keras.Model(inputs, layers.Softmax()(scores))
 
 
 def softmax(scores):
-    powers = np.exp(scores - scores.max())  # the largest first, as in chapter 2
+    powers = np.exp(scores - scores.max())  # subtract the largest first, as in chapter 2
     return powers / powers.sum()
 
 
@@ -672,7 +672,7 @@ assert loss[1] > loss[0] + 0.15
 # per epoch, the moving averages are still on their way.)
 #
 # What helps? First, *more patients*: the first network had the same layers, but 14 patients. (It also saw more slices
-# in all, and took a few more steps.)
+# in all, and took 168 steps instead of 120.)
 
 # %% tags=["nbval-ignore-output"]
 print(f"2 patients: {30 * 64 // 16} steps of 16 slices, 14 patients: {12 * 448 // 32} steps of 32 slices")

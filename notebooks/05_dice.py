@@ -557,8 +557,8 @@ for name, of in (("cross-entropy", of_cross_entropy), ("Dice loss", of_dice)):
 print(f"accuracy of finding nothing in these slices: {np.mean(test_labels == 0):.3f}")
 
 # %% [markdown]
-# After the short training both networks have the liver. The pancreas is there only with the Dice loss. The accuracy
-# hides that: it is above 0.93 for both, and not far below for finding nothing.
+# After the short training both networks have the liver. Artery, gallbladder and pancreas are there only with the Dice
+# loss. The accuracy hides that: it is above 0.93 for both, and not far below for finding nothing.
 #
 # The long training shows the other half of the truth. Cross-entropy is not blind to small organs. It gets to them
 # later, when the large ones no longer dominate its mean, and then the two losses end closer together.

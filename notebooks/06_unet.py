@@ -98,7 +98,7 @@ np.testing.assert_allclose(found[:, :, :, 2], one_slice, atol=1e-5)
 # So a 3-D network can do what a 2-D one cannot: compare a slice with its neighbours. Here is a slice near the top of
 # the liver, and what the kernel −½, 0, ½ along $z$ makes of it, the change from slice to slice.
 
-# %% alt="Three pictures. An axial slice near the top of the liver: liver and aorta are both bright round spots. The change along z: a blue ring for the liver, next to nothing for the aorta. A view from the front with a line at the slice: the liver ends just above it, the aorta goes on."
+# %% alt="Three pictures. An axial slice near the top of the liver: the liver is a large bright oval on the left, the aorta a small bright spot in front of the vertebra. The change along z: a blue ring for the liver, next to nothing for the aorta. A view from the front with a line at the slice: the liver ends just above it, the aorta goes on."
 import matplotlib.pyplot as plt
 
 case, z = organseg.make_phantom(3, (96, 96, 64)), 57
@@ -118,9 +118,11 @@ for panel, title in zip(panels, ("one slice", "change along z", "from the front"
 plt.show()
 
 # %% [markdown]
-# In the slice alone, liver and aorta are two bright round spots. The kernel tells them apart: the liver ends above, so
-# its brightness falls by 0.12 per slice, and the aorta goes on. The price is 27 weights in place of 9 for every pair of
-# channels. For the FCN of chapter 4 with all its filters:
+# In the slice alone, the liver (the large oval on the left) and the aorta (the small spot just in front of the vertebra,
+# right of the middle) are both bright and round. At the liver's rim the kernel tells them apart: the liver ends above, so
+# its brightness falls there, by 0.12 per slice on average over the whole cross-section, and the aorta goes on. In the
+# middle of the liver a longer kernel would be needed. The price is 27 weights in place of 9 for every pair of channels.
+# For the FCN of chapter 4 with all its filters:
 
 # %%
 def parameters(part):

@@ -491,7 +491,7 @@ assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
 # probability 0, where the softmax passes no gradient on (the trap of chapter 5), and more steps do not help. With a
 # rate of 1 they are so large there that on some processors a product overflows a few steps later: then the loss is
 # `nan`, and the curve ends. (The picture's means of ten steps still hold the first three, so a curve that ends early
-# has not come down to the dotted line. The single steps printed above have.)
+# has not come down to the dotted line. The loss printed above, the mean from step 3 on, lies on it.)
 #
 # So, when a Dice loss stands still from early on:
 #
@@ -554,8 +554,8 @@ assert one_batch[-1] < new_patients[-1] - 0.07
 # %% [markdown]
 # On its one batch the network is soon far better than on other patients. Training on one batch is also a good *test of
 # the program*, before any long run: a network that cannot learn even three crops by heart has a mistake in its loss,
-# its labels or its rate. (Sixty steps are too few for "by heart": for this test go on until the loss no longer falls,
-# near −1.)
+# its labels or its rate. (Sixty steps are too few for "by heart": for this test go on until the loss no longer falls:
+# near −1 if all eight classes occur in the batch, near −k/8 if only k of them do.)
 #
 # A less extreme case takes longer. The right panel below holds two runs of 600 steps of the profile `lesson`, without
 # augmentation: one on three patients, one on thirty. (They are stored here, because they take some minutes; `python
@@ -777,9 +777,9 @@ print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
 # `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed, and for
-# three steps at least. Here it gets three seconds; on the command line, `organseg preflight --profile paper` takes a
-# minute. It also measures how long the drawing of the crops takes. A thread does that meanwhile, but where the GPU is
-# faster than the thread, the GPU waits.
+# three steps at least. Here it gets three seconds; on the command line, `organseg preflight --profile paper` stops
+# after a minute, but not before three steps. It also measures how long the drawing of the crops takes. A thread does
+# that meanwhile, but where the GPU is faster than the thread, the GPU waits.
 
 # %%
 pace = organseg.measure_pace("lesson", seconds=3)
@@ -1029,8 +1029,9 @@ check("8.4", largest_scale)
 #   from another one.
 # - Momentum changes nothing in training and everything in use. If the loss falls and the network fails on its own
 #   training crops, the moving averages lag: compute them anew, or shorten their memory.
-# - One step is noise; compare means. Over-fitting is a held-out curve that stands or turns while the training loss goes
-#   on falling. A loss that stands from the start is a plateau, and one that a network reaches by being lazy.
+# - One step is noise; compare means. Over-fitting is a gap that grows: the training loss goes on falling, and the
+#   held-out loss falls far less, stands, or turns. A loss that stands from the start is a plateau, and one that a
+#   network reaches by being lazy.
 # - Sums belong in float32. float16 needs loss scaling, bfloat16 does not.
 # - Measure before you train. A checkpoint holds the weights *and* the optimiser.
 #

@@ -570,14 +570,15 @@ for name, scores in {"training": scores_training, "test": scores_test}.items():
 
 # %% [markdown]
 # Where `n` is larger than this, the network has invented the organ in a scan without it. Here it is nowhere larger: a
-# network that never says gallbladder invents none. That scores 0, like an organ that was missed, and in the tables you
-# cannot tell the two apart. The paper {cite}`roth2018` does not say what it did with absent organs; in a set that
-# covers other regions of the body, such as TotalSegmentator, this matters for every row. (Four of our patients count
-# twice in Table 1, by their second scan; the paper's `n` are patients.)
+# network that never says gallbladder invents none. An invented organ scores 0, like one that was missed, and in the
+# tables you cannot tell the two apart. The paper {cite}`roth2018` does not say what it did with absent organs; in a set
+# that covers other regions of the body, such as TotalSegmentator, this matters for every row. (Four of our patients
+# count twice in Table 1, by their second scan; the paper's `n` are patients.)
 #
 # With ten test patients or more, the next picture has an interval for the total: patients are drawn with replacement,
 # as in [chapter 10](10_evaluation.ipynb). With a handful it would say little, since it cannot leave the range of the
-# few scores. So here only the patients are drawn, and how much others would have changed the total stays open.
+# few scores. So here the picture shows the three patients alone, and it stays open how much others would have changed
+# the total.
 
 # %% alt="Three small dots for the mean Dice of our test patients, close together at about a third of the scale, and below them a black diamond for the row Total Avg. A grey diamond for the paper stands far to the right, at 89.3, in a row that says: other patients, not comparable." slide="The test patients one by one, and the total. With three of them nobody can say how sure it is."
 by_scan = scores_test.pivot(index="case", columns="organ", values="dice").dropna(how="all")
@@ -618,9 +619,9 @@ organseg.overlay_figure(*segment(typical))
 
 # %% [markdown]
 # Begin with the large organs: liver and spleen have about their place and size. Then look for colour where there should
-# be none. In such a short run, part of the heart may be taken for liver, and pieces of artery and spleen lie at spine
-# and ribs. Nothing in the loss or in the network says that an organ is one piece; the paper {cite}`roth2018` names this
-# in its outlook, and [chapter 12](12_beyond.ipynb) takes it up.
+# be none. In such a short run, part of the heart and the ribs may be taken for liver, pieces of artery lie in the spine
+# and at a rib, and part of the kidney is called spleen. Nothing in the loss or in the network says that an organ is one
+# piece; the paper {cite}`roth2018` names this in its outlook, and [chapter 12](12_beyond.ipynb) takes it up.
 
 # %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing." slide="The worst test patient: large organs are found, small ones are wrong or missing."
 organseg.overlay_figure(*segment(worst))
@@ -717,7 +718,8 @@ for organ in organseg.ORGAN_NAMES:
     rows = (*paper_training.loc[organ, ["Avg.", "Std."]], 340), (*paper_test.loc[organ, ["Avg.", "Std."]], 37)
     low_end, high_end = interval_of_difference(*rows)
     print(f"{organ:12}{low_end:5.1f} to {high_end:4.1f}")
-# Vein, liver and spleen exclude 0, all three better in the test. Of seven such intervals one may miss by chance.
+# Vein, liver and spleen exclude 0, all three better in the test. Of seven such intervals, 0.35 would exclude 0 by
+# chance; here it is three.
 
 # %% [markdown]
 # ### Exercise 11.3 ★★★ Hold out a hospital

@@ -563,7 +563,7 @@ for row in zip(margins, share, cut_off, change, strict=True):
 assert cut_off[0] > 50 and cut_off[2] == cut_off[3] == 0
 assert 0.2 < share[2] < 0.32 and abs(change[2]) < 0.01
 
-# %% alt="Left: the organs from the front in grey. A solid blue box lies close around them, a larger green one leaves a margin of 24 mm. A dashed box holds only a part of the liver and the vessels, and nothing that lies on the patient's left. Middle: the share of the scan in the box rises from 14 to about 37 % as the margin grows to 48 mm. Right: the true organ voxels outside the box fall from about 180 without a margin to none at 24 mm."
+# %% alt="Left: the organs from the front in grey. A solid blue box lies close around them, a larger green one leaves a margin of 24 mm. A dashed box holds only a part of the liver and the vessels, and nothing that lies on the patient's left. Middle: the share of the scan in the box rises from 14 to about 36 % as the margin grows to 48 mm. Right: the true organ voxels outside the box fall from about 180 without a margin to none at 24 mm."
 bad_working, bad_labels = first_pass(8.0)
 bad_box = box_of(bad_labels, 8, 0)
 figure, (front, left, right) = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained", width_ratios=(1, 1.2, 1.2))
@@ -717,8 +717,8 @@ draw_gallery_run(sound, "the sound run")
 # 3. **Do new patients, on their own files, score as the validation patients do?** That is the diamond.
 # 4. **What was the network given, and where is its answer wrong?** Look at the four pictures: a training patient's
 #    image and labels as the network was given them, then a new patient with the truth, and with the labels in the file
-#    written. The colours are those of all chapters: artery red, vein dark blue, liver orange, spleen light blue,
-#    stomach pink, gallbladder green, pancreas yellow.
+#    written. The colours are those of all chapters: artery dark orange, vein blue, liver yellow-orange, spleen light
+#    blue, stomach pink, gallbladder green, pancreas yellow.
 #
 # Four numbers help where the pictures do not. `batch` and `average` are the mean Dice of crops of new patients: once
 # with batch normalisation as in training, by the batch's own statistics, and once as at inference, by its moving

@@ -1,6 +1,6 @@
 """Train in child processes that are killed with −9, resume, and compare with an unbroken training.
 
-`python tests/core/killed.py 20` kills twenty times; the tests kill three times.
+`python tests/command/killed.py 20` kills twenty times; the tests kill three times.
 """
 
 import csv

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import random
+import shutil
 import struct
 import sys
 import tempfile
@@ -20,11 +21,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "data_scripts"))
 SLOWEST = 10  # seconds that one file may take
 NUMBERS = (0, 1, -1, 2, 255, 32767, -32768, 65535, 2**31 - 1, -(2**31))
 REALS = (0.0, -0.0, 1e-45, 1e30, -1e30, 3.4e38, float("inf"), float("-inf"), float("nan"), 0.5, -1.0)
 VALUES = (None, [], {}, -1, 0, 1, 1e300, 10**30, True, "", "x", "\u0000", [[]], {"a": None}, [1, 2, 3], float("nan"))
 AFFINE = np.array([[-2.0, 0.1, 0, 9], [0.1, 2, 0, -9], [0, 0, 3, 5], [0, 0, 0, 1]])
+MAPPING = 'image = "imagesTr/{case}_0000.nii.gz"\nlabel = "labelsTr/{case}.nii.gz"\n[organs]\nliver = 3\nspleen = [4]\n'
 EXTENSION = b"<?xml version='1.0'?><CIFTI Version='2'><Matrix"
 
 
@@ -82,9 +85,9 @@ def damaged(rng, name, content):
     return bytes(packed)
 
 
-def garbled(rng, text):
-    """A JSON text with a value exchanged or gone, or with bytes that are no JSON."""
-    how = rng.randrange(4)
+def garbled(rng, text, is_json=True):
+    """A text with other bytes or an end too early; or a JSON text with a value exchanged or gone."""
+    how = rng.randrange(4 if is_json else 2)
     if how == 0:
         content = bytearray(text.encode())
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
@@ -115,7 +118,7 @@ def outcome(call, *arguments):
     except OrgansegError as error:
         found = "refused" if "\n" not in str(error) else f"more than a line: {error}"
     except SystemExit as error:
-        lines = [line for line in said.getvalue().splitlines() if line.startswith("organseg: ")]
+        lines = [line for line in said.getvalue().splitlines() if line.startswith(("organseg: ", "prepare"))]
         found = "refused" if error.code == 2 and lines else f"exit status {error.code}: {said.getvalue()[-200:]}"
     except BaseException as error:
         found = f"{type(error).__name__}: {str(error)[:200]}"
@@ -166,7 +169,8 @@ def try_volumes(count, seed=0):
 
 
 def try_settings(count, seed=0):
-    """The same for dataset.json, a mapping, run.json, weights and checkpoint."""
+    """The same for a mapping, dataset.json, run.json, weights and checkpoint."""
+    import prepare
     from organseg import PROFILES, find_cases, load_run, make_phantom, save_image, save_label, train
     from organseg.folders import image_file, label_file, write_dataset_json
     from organseg.runs import load_checkpoint
@@ -181,7 +185,16 @@ def try_settings(count, seed=0):
         write_dataset_json(data, "three", {case.name: [3, 4] for case in cases}, patients={cases[0].name: "a"})
         small = {"levels": 2, "base_filters": 1, "crop_size": 8, "steps": 1}
         train(cases, run, PROFILES["lesson"].replace(**small), progress=False)
+        mapping, out = Path(place) / "mapping.toml", Path(place) / "out"
+        mapping.write_text(MAPPING, encoding="utf-8")
+        own = ["own", "--from", str(data), "--mapping", str(mapping), "--out", str(out)]
+
+        def prepare_own(_):
+            shutil.rmtree(out, ignore_errors=True)
+            prepare.main(own)
+
         files = {
+            mapping: (2, prepare_own),
             data / "dataset.json": (1, lambda _: find_cases(data)),
             run / "run.json": (2, lambda _: load_run(run)),
             run / "model.weights.h5": (2, lambda _: load_run(run)),
@@ -190,8 +203,8 @@ def try_settings(count, seed=0):
         for path, (every, call) in files.items():
             whole = path.read_bytes()
             for _ in range(count // every):
-                if path.suffix == ".json":
-                    path.write_bytes(garbled(rng, whole.decode()))
+                if path.suffix in (".json", ".toml"):
+                    path.write_bytes(garbled(rng, whole.decode(), path.suffix == ".json"))
                 else:
                     content = bytearray(whole)
                     for _ in range(rng.choice((1, 4, 64))):

@@ -86,7 +86,7 @@ SITUATIONS = [
         lambda f: nibabel.save(two_positions(), f / "ct.nii.gz"),
         "info ct.nii.gz",
         r"two positions \(sform and qform\), up to \d+ mm apart; the sform is used",
-        "Some programs read the one, some the other. See in which the liver lies on the patient's right.",
+        "Some programs read the one, some the other. See in which of the two the liver lies on the patient's right.",
     ),
     Situation(
         "The header counts in metres",
@@ -114,7 +114,7 @@ SITUATIONS = [
         lambda f: write(f / "ct.nii.gz", padded(CT + 1024)),
         "info ct.nii.gz",
         r"lowest value 24: a CT in HU has air near -1000",
-        "Subtract the offset (DICOM's rescale intercept, usually −1024) and write the file again.",
+        "Subtract 1024 (in other words, add DICOM's rescale intercept, usually −1024), and write the file again.",
     ),
     Situation(
         "Values are not HU: all of them 8192 too low",

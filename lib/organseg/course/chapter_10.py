@@ -33,8 +33,8 @@ def exercise_10_1(answer):
             "along the other axis.": second == np.nanmean(scores, axis=0).min(),
             "Your second number counts nan as 0: a patient without the organ would pay for it.":
                 second == np.nan_to_num(scores).mean(axis=1).min(),
-            "Your second number is of the patient with the single worst entry. Worst is who has "
-            "the lowest mean.": second == np.nanmean(scores[with_worst_entry]),
+            "Your second number is of the patient with the single worst entry. The worst patient "
+            "is the one with the lowest mean.": second == np.nanmean(scores[with_worst_entry]),
             f"For {scores.round(2).tolist()} you say {found.values.round(3).tolist()}. Write the "
             "minima of the columns and the means of the rows on paper.": True}  # fmt: skip
 

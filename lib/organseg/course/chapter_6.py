@@ -80,8 +80,8 @@ def exercise_6_3(answer):
 
     right, papers = reaches(), np.array([reach_of(place, depth, 2) for place, depth, _ in cases])
     yield found == right or {
-        "It is right far from the scan's begin. Near it halves are below 0: int(-2.5) is -2, but "
-        "-5 // 2 is -3.": Found(found[:far]) == right[:far],
+        "It is right far from the scan's beginning. Near it, halves are below 0: int(-2.5) is -2, "
+        "but -5 // 2 is -3.": Found(found[:far]) == right[:far],
         "It is right for the paper's network. The number of convolutions must make a difference.":
             found == papers,
         "Through a pooling, the last voxel `high` was made from two: 2 · high and the one after "

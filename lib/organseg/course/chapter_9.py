@@ -88,7 +88,7 @@ def exercise_9_3(answer):
                 found == _labels(image, 0),
             "You turn all three axes round. Is the third letter different?":
                 found == _labels(image, (0, 1, 2)),
-            "You pad with something else than air. In a normalised image air is 0.":
+            "You pad with something other than air. In a normalised image air is 0.":
                 any(found == _labels(image, (0, 1), **padding) for padding in other_air),
             "Bright voxels got labels, but wrong ones. Does the air lie at the upper end of each "
             "RAS axis?": np.array_equal(found.values > 0, image > 0.5),
