@@ -29,7 +29,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about 3.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
@@ -235,7 +235,7 @@ network_by_hand = keras.Model(inputs, layers.Softmax()(scores))
 
 
 def softmax(scores):
-    powers = np.exp(scores - scores.max())  # subtract the largest first, as in chapter 2
+    powers = np.exp(scores - scores.max())  # the largest first, as in chapter 2
     return powers / powers.sum()
 
 

@@ -31,7 +31,7 @@
 #
 # **In class:** 45 minutes, exercises 30 minutes (our estimate).
 #
-# **Measured:** about 9 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
@@ -718,8 +718,7 @@ for organ in organseg.ORGAN_NAMES:
     rows = (*paper_training.loc[organ, ["Avg.", "Std."]], 340), (*paper_test.loc[organ, ["Avg.", "Std."]], 37)
     low_end, high_end = interval_of_difference(*rows)
     print(f"{organ:12}{low_end:5.1f} to {high_end:4.1f}")
-# Vein, liver and spleen exclude 0, all three better in the test. Of seven such intervals, 0.35 would exclude 0 by
-# chance; here it is three.
+# Vein, liver and spleen exclude 0, all three better in the test. Of seven such intervals one may miss by chance.
 
 # %% [markdown]
 # ### Exercise 11.3 ★★★ Hold out a hospital

@@ -1,10 +1,13 @@
 """Chapter 11's cells on real scans: what a reader does who names a data folder, with a training of a few steps."""
 
+import shutil
+
 import jupytext
 import matplotlib.pyplot as plt
 import pytest
 
 from notebooks import NOTEBOOKS
+from organseg import runs
 from organseg.course import check  # noqa: F401  (a missing chapter of exercises shows here, not in the cells)
 from organseg.profiles import PROFILES
 
@@ -14,9 +17,17 @@ HIDDEN = ("setup", "exercise", "solution")
 @pytest.mark.filterwarnings("ignore::organseg.OrgansegWarning")  # three slices are padded, and more of the kind
 def test_the_cells_run_on_real_scans_and_go_on_with_a_run(shared, tmp_path, monkeypatch, capsys):
     cells = jupytext.read(NOTEBOOKS / "11_whole_paper.py").cells
+    run, early, save = tmp_path / "run", tmp_path / "early", runs.save
+
+    def save_and_keep_the_first(folder, step, *rest):
+        save(folder, step, *rest)
+        if step == 2:
+            shutil.copytree(folder, early)
+
+    monkeypatch.setattr(runs, "save", save_and_keep_the_first)
     code = [c.source for c in cells if c.cell_type == "code" and not set(HIDDEN) & set(c.metadata.get("tags", ()))]
     monkeypatch.setenv("ORGANSEG_DATA", str(shared / "data" / "real_ct"))
-    monkeypatch.setenv("ORGANSEG_RUN", str(tmp_path))
+    monkeypatch.setenv("ORGANSEG_RUN", str(run))
     monkeypatch.setenv("ORGANSEG_PROFILE", "fast")
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     names = {}
@@ -28,11 +39,11 @@ def test_the_cells_run_on_real_scans_and_go_on_with_a_run(shared, tmp_path, monk
     assert names["profile"].steps == 4, "what is cut short on phantoms is not on patients"
     said = capsys.readouterr().out
     assert "5 scans of 5 patients" in said and "test: 2 of 2" in said and "'vein': 3" in said
-    assert {path.name for path in tmp_path.iterdir()} >= {"run.json", "scores_test.csv", "scores_training.csv"}
+    assert {path.name for path in run.iterdir()} >= {"run.json", "scores_test.csv", "scores_training.csv"}
     tested = {file.name for file in names["testing"]}
     assert set(names["scores_test"].case) == tested and not set(names["scores_training"].case) & tested
     assert len(names["scores_test"]) == sum(len(file.annotated) for file in names["testing"])
 
-    names["profile"] = names["profile"].replace(steps=6)  # another runtime: the same folder, and two steps more
+    shutil.copytree(early, run, dirs_exist_ok=True)  # as if the runtime had gone after step 2
     exec(next(source for source in rest if "organseg.train(" in source), names)
-    assert [row["step"] for row in names["history"]] == [2, 4, 6]
+    assert [row["step"] for row in names["history"]] == [2, 4]
