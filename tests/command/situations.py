@@ -287,7 +287,7 @@ def page():
             status, said = call(situation.command, Path(place))
         ended = "" if status == 0 else f" (exit status {status})"
         lines += [f"## {situation.name}", "", "```text", f"$ organseg {situation.command}"]
-        lines += textwrap.wrap(line_of(situation, said), 84, subsequent_indent="  ", break_on_hyphens=False)
+        lines += textwrap.wrap(line_of(situation, said), 72, subsequent_indent="  ", break_on_hyphens=False)
         lines += ["```", "", *textwrap.wrap(f"{situation.advice}{ended}", 118), ""]
     return "\n".join(lines)
 
