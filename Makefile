@@ -64,8 +64,8 @@ unit: $(READY) ## run the tests and the examples of the core alone; says which l
 	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --cov --doctest-modules lib/organseg/*.py tests/core
 
 test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
-	$(ONE_THREAD) PYTHONPATH=lib $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE)
-	$(ONE_THREAD) PYTHONPATH=lib $(JAX) $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
+	$(ONE_THREAD) PYTHONPATH=$(CURDIR)/lib $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE)
+	$(ONE_THREAD) PYTHONPATH=$(CURDIR)/lib $(JAX) $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
 	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
 
 test-here: ## run every notebook with the Python at hand, e.g. inside Colab's image; adds organseg and nbval to it
