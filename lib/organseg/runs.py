@@ -23,7 +23,7 @@ from organseg.backend import keras, resolve_precision
 from organseg.errors import OrgansegError, warn
 from organseg.files import whole_file
 from organseg.geometry import WorkingGrid
-from organseg.profiles import Profile
+from organseg.profiles import Profile, find_profile
 from organseg.scans import HU_WINDOW
 
 # Of the networks that a run.json may ask for, so that a damaged one does not fill the memory.
@@ -172,11 +172,11 @@ def _flat(settings):
     return {key: settings[key] for key in kept} | profile
 
 
-def profile_of(folder):
-    """The Profile that a run began with, or None where there is no run yet."""
-    if folder and (Path(folder) / "run.json").is_file():
-        return Profile(**load_settings(folder)[0]["profile"])
-    return None
+def profile_for(profile, out, resume):
+    """The Profile to train with: by default that of the run to go on with, or this machine's."""
+    if not profile and resume and out and (Path(out) / "run.json").is_file():
+        return Profile(**load_settings(out)[0]["profile"])
+    return find_profile(profile)
 
 
 def load_history(folder, last):

@@ -21,7 +21,6 @@ from organseg.inference import predict_probabilities
 from organseg.losses import dice_loss
 from organseg.metrics import dice
 from organseg.organs import NUM_CLASSES, ORGAN_NAMES, ORGANS
-from organseg.profiles import find_profile
 from organseg.sampling import CropSampler, prefetch
 from organseg.scans import to_scan
 from organseg.volumes import read_affine
@@ -58,7 +57,7 @@ def train(
     >>> [row["step"] for row in history], -1 < history[0]["loss"] < 0
     ([2], True)
     """
-    profile = find_profile(profile or (runs.profile_of(out) if resume else None))
+    profile = runs.profile_for(profile, out, resume)
     keras.utils.set_random_seed(seed)
     grid = grid or _grid_for(cases, profile)
     settings = _settings(profile, grid, seed, cases, validation)

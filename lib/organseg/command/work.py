@@ -17,7 +17,6 @@ from organseg.errors import OrgansegError, warn
 from organseg.files import case_name, label_name, listed, niftis_by_name, whole_file
 from organseg.folders import CaseFiles, find_cases, image_file, label_file, read_dataset_json
 from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
-from organseg.profiles import find_profile
 
 PHANTOMS = "phantoms"  # the data set's name in dataset.json
 
@@ -65,8 +64,7 @@ def train(options):
         for name in (*runs.FILES, "curves.png"):  # and nothing else that lies there
             (out / name).unlink(missing_ok=True)
     changed = {k: v for k in ("steps", "precision", "spacing") if (v := getattr(options, k))}
-    begun = runs.profile_of(out) if options.resume else None
-    profile = find_profile(options.profile or begun).replace(**changed)
+    profile = runs.profile_for(options.profile, out, options.resume).replace(**changed)
     print(
         f"profile {profile.name}: {profile.steps} steps of {profile.batch_size} crops of "
         f"{profile.crop_size}³ voxels, {profile.organ_share:.0%} of them centred on an organ, "
