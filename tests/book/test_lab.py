@@ -66,18 +66,19 @@ def lab_command():
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab with two notebooks of the same text: new.ipynb, and trusted.ipynb."""
+    """The address of a JupyterLab with three notebooks of the same text: one new, two trusted, one of them to click in."""
     folder = tmp_path_factory.mktemp("lab")
     for name in ("notebooks", "data"):
         (folder / name).mkdir()
     text = folder / "notebooks" / "new.py"
     text.write_text(TEXT, encoding="utf-8")
     notebook = notebook_of(text)
-    for name in ("new", "trusted"):
+    for name in ("new", "trusted", "clicked"):
         notebook.cells[0].metadata["name"] = name  # what is the same is trusted together
         nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
     notary = NotebookNotary(data_dir=str(folder / "data"))
-    notary.sign(nbformat.read(folder / "notebooks" / "trusted.ipynb", as_version=4))
+    for name in ("trusted", "clicked"):
+        notary.sign(nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4))
     notary.store.close()
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
@@ -131,7 +132,7 @@ def test_a_solution_shows_neither_code_nor_outputs(name, opened):
 
 
 def test_a_click_shows_both(opened):
-    page = opened("trusted")
+    page = opened("clicked")
     solution = page.locator(".jp-CodeCell", has_text="Solution: click to see it")
     solution.locator(".jp-InputPlaceholder .jp-MoreHorizIcon").click()
     solution.locator(".jp-OutputPlaceholder .jp-MoreHorizIcon").click()
@@ -169,4 +170,4 @@ def test_a_citation_is_a_link_with_authors_and_year(opened):
 
 def test_each_chapter_is_listed_once(opened):
     names = opened("new").locator(".jp-DirListing-itemName").all_inner_texts()
-    assert [name.strip() for name in names] == ["new.ipynb", "trusted.ipynb"]
+    assert [name.strip() for name in names] == ["clicked.ipynb", "new.ipynb", "trusted.ipynb"]
