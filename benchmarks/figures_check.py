@@ -151,9 +151,9 @@ ONE_CASE = """
 import resource, sys, time
 import numpy as np
 from organseg.inference import predict_probabilities
-from organseg.networks import in_precision, unet
+from organseg.networks import unet
 depth, precision = int(sys.argv[1]), sys.argv[2]
-network = in_precision(unet(), precision)
+network = unet(dtype=precision)
 image = np.random.default_rng(0).random((128, 128, depth), dtype=np.float32)
 began = time.monotonic()
 probabilities = predict_probabilities(network, image)

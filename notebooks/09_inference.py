@@ -715,14 +715,12 @@ for kind in ("float32", "float16", "bfloat16"):
     print(f"{kind:9}{float(stored):.6f}")
 
 # %% [markdown]
-# Where the hardware multiplies such numbers, this is faster, and it saves memory. `in_precision` copies the network
-# with its weights. In a *mixed* policy the weights stay in float32 and the layers compute in half precision; the
+# Where the hardware multiplies such numbers, this is faster, and it saves memory. `in_precision` builds the network
+# anew, with its weights. In a *mixed* policy the weights stay in float32 and the layers compute in half precision; the
 # softmax, which makes the probabilities, stays in float32 too.
 
 # %% tags=["nbval-ignore-output"]
-from organseg.networks import in_precision
-
-half_network = in_precision(network, "mixed_bfloat16")
+half_network = run.in_precision("mixed_bfloat16").network
 print("bytes per voxel:", bytes_per_voxel(network), "and", bytes_per_voxel(half_network))
 part = image[:, :, 64:128]
 in_full = organseg.predict_probabilities(network, part)

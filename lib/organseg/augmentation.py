@@ -84,13 +84,12 @@ def apply_warp(warp, image, label, corner, shape, voxel_size=(1.0, 1.0, 1.0), ou
     [[[18.0, 19.0], [21.0, 22.0]], [[0.0, 0.0], [0.0, 0.0]]]
     """
     places = warp_coordinates(warp, corner, shape, voxel_size)
-    beyond = {"mode": "grid-constant", "cval": outside}
-    crop = ndimage.map_coordinates(image, places, np.float32, order=1, **beyond)
+    beyond = "grid-constant"  # one value, not the border's
+    crop = ndimage.map_coordinates(image, places, np.float32, 1, beyond, outside)
     if label is None:
         return crop, None
     # The labels at the nearest voxel: a mean of two organs' ids would be a third organ.
-    beyond = {"mode": "grid-constant", "cval": 0}
-    return crop, ndimage.map_coordinates(label, places, label.dtype, order=0, **beyond)
+    return crop, ndimage.map_coordinates(label, places, label.dtype, 0, beyond)
 
 
 def warp_coordinates(warp, corner, shape, voxel_size=(1.0, 1.0, 1.0)):

@@ -48,13 +48,9 @@ def has_gpu():
     """True where Keras' backend sees a GPU."""
     if keras.backend.backend() == "tensorflow":
         return bool(tensorflow.config.list_physical_devices("GPU"))
-    if keras.backend.backend() == "jax":
-        import jax
+    import jax
 
-        return jax.default_backend() == "gpu"
-    import torch
-
-    return torch.cuda.is_available()
+    return jax.default_backend() == "gpu"
 
 
 def resolve_precision(precision, training=False):

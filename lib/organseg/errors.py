@@ -9,6 +9,9 @@ class OrgansegError(ValueError):
     The command line prints the line and exits with status 2; nothing is written.
     """
 
+    def __init__(self, line):
+        super().__init__(" ".join(str(line).split()))  # what another program said may have many
+
 
 class OrgansegWarning(UserWarning):
     """Legal but unusual input: the work goes on, the user should look at the result."""

@@ -45,11 +45,7 @@ class WorkingGrid:
 
     @property
     def paper_voxels(self):
-        """Size of the paper's voxel (about 3 mm) in voxels of this grid, per axis; at most 1.
-
-        So displacements, rotations' lever arms and translations stay the same in mm on coarser
-        grids.
-        """
+        """The paper's voxel (about 3 mm) in voxels of this grid, at most 1: warps keep their mm."""
         return (1.0, 1.0, 1.0) if self.factor else tuple(min(1.0, 3.0 / s) for s in self.spacing)
 
 
@@ -81,10 +77,8 @@ def to_canonical(case):
     """
     turn = orientations.io_orientation(case.affine)
     affine = case.affine @ orientations.inv_ornt_aff(turn, case.image.shape)
-    image, label = (
-        None if voxels is None else orientations.apply_orientation(voxels, turn)
-        for voxels in (case.image, case.label)
-    )
+    image, label = orientations.apply_orientation(case.image, turn), case.label
+    label = None if label is None else orientations.apply_orientation(label, turn)
     levels, to_the_feet = case.body_levels, turn[turn[:, 0] == 2, 1] < 0
     levels = levels[::-1] if levels is not None and to_the_feet else levels
     return replace(case, image=image, label=label, affine=affine, body_levels=levels)
@@ -112,8 +106,7 @@ def to_working(case, grid):
     if needed > free:
         extent = " × ".join(f"{n:.0f}" for n in spacing * shape)
         found = f"{case.name}: found a scan of {extent} mm, which needs {needed / 1e9:.0f} GB here"
-        expected = f"expected {free / 1e9:.1f} GB or less"
-        raise OrgansegError(f"{found}; {expected}; see that its voxel size is right")
+        raise OrgansegError(f"{found}; expected at most {free / 1e9:.1f}; check its voxel size")
     there = np.linalg.inv(case.affine) @ affine  # working index -> file index
 
     # Working voxel size along each axis of the file; the smoothing that is missing to it is a

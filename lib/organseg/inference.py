@@ -30,10 +30,10 @@ def predict(run, case, tile_depth=None, margin=None, precision="auto"):
     precision : see `backend.resolve_precision`
 
     >>> import organseg
-    >>> case = organseg.make_phantom(3003, (48, 48, 56))
+    >>> case = organseg.make_phantom(3003, (24, 24, 24), spacing=(8, 8, 8))
     >>> labels = predict(organseg.load_run("pretrained"), case)
     >>> labels.shape, round(organseg.dice(case.label == 3, labels == 3), 1)  # the liver's Dice
-    ((48, 48, 56), 0.9)
+    ((24, 24, 24), 0.9)
     """
     scan = to_scan(to_working(case, run.grid))
     network = run.in_precision(precision).network
@@ -87,7 +87,7 @@ def tiles(depth, tile_depth, margin, multiple=8):
     if tile_depth < multiple or tile_depth % multiple:
         found = f"found tile_depth={tile_depth}"
         raise OrgansegError(f"{found}; expected a multiple of {multiple}; choose one")
-    margin = _round_up(margin, multiple)
+    margin += -margin % multiple
     starts = range(0, depth, tile_depth)
     kept = [slice(start, min(start + tile_depth, depth)) for start in starts]
     return [(slice(max(k.start - margin, 0), min(k.stop + margin, depth)), k) for k in kept]
@@ -99,14 +99,14 @@ def affordable_depth(network, shape, margin=None, budget=None):
     By default, that is min(8 GB, half of the free memory); what never fits is refused.
     """
     multiple, per_slice = size_multiple(network), bytes_per_voxel(network) * shape[0] * shape[1]
-    margin = _round_up(reach(network) if margin is None else margin, multiple)
+    margin = reach(network) if margin is None else margin
+    margin += -margin % multiple
     if budget is None:
         free = psutil.virtual_memory().available
         budget = min(MEMORY_BUDGET, free / 2)
         if (least := per_slice * min(shape[2], multiple + 2 * margin)) > free:
-            found = f"found {free / 1e9:.1f} GB of free memory, and a scan of {shape} voxels here"
-            expected = f"expected {least / 1e9:.1f} GB for its thinnest tile"
-            raise OrgansegError(f"{found}; {expected}; see that its voxel size is right")
+            found = f"found a scan of {shape} voxels here, and {free / 1e9:.1f} GB of free memory"
+            raise OrgansegError(f"{found}; expected {least / 1e9:.1f}; check its voxel size")
     slices = int(budget // per_slice)
     if slices >= shape[2]:
         return shape[2]
@@ -123,7 +123,3 @@ def bytes_per_voxel(network):
     first = next(layer for layer in network.layers if hasattr(layer, "filters"))
     filters, size = {"float32": (20, 4), "float64": (20, 8)}.get(first.compute_dtype, (27, 2))
     return filters * first.filters * size
-
-
-def _round_up(number, multiple):
-    return -(-number // multiple) * multiple

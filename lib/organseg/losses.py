@@ -44,9 +44,8 @@ def dice_loss(labels, probabilities, annotated=None, weights=None, batch_sum=Fal
     if batch_sum:
         images = ops.sum(counted, axis=0, keepdims=True)
         weights = ops.sum(weights * counted, axis=0, keepdims=True) / ops.maximum(images, 1.0)
-        intersection, predicted, true = (
-            ops.sum(s, axis=0, keepdims=True) for s in (intersection, predicted, true)
-        )
+        sums = (intersection, predicted, true)
+        intersection, predicted, true = (ops.sum(s, axis=0, keepdims=True) for s in sums)
         counted = ops.minimum(images, 1.0)
     per_class = -2.0 * intersection / ops.maximum(predicted + true, TINY)  # equation (1)
     total = ops.sum(weights * per_class * counted, axis=-1)

@@ -109,23 +109,10 @@ def surface_distances(truth, prediction, affine):
     # Both borders lie in this box, so a small organ of a big scan costs little.
     box = (ndimage.find_objects((truth | prediction).astype(np.uint8)) or [...])[0]
     borders = [mask & ~ndimage.binary_erosion(mask) for mask in (truth[box], prediction[box])]
-    if not (truth.any() and prediction.any()):
-        return SurfaceDistances(*(np.full(np.count_nonzero(b), np.inf) for b in borders))
-    return SurfaceDistances(_distances(*borders, columns), _distances(*borders[::-1], columns))
-
-
-def _distances(start, goal, columns):
-    spacing = np.linalg.norm(columns, axis=0)
-    directions = columns / spacing
-    if not np.allclose(directions.T @ directions, np.eye(len(spacing)), atol=1e-5):
-        # The transform below holds for perpendicular axes only.
-        return cKDTree(np.argwhere(goal) @ columns.T).query(np.argwhere(start) @ columns.T)[0]
-    # The transform also tells *which* goal voxel is nearest; to measure only from `start` saves
-    # half of the memory.
-    only = {"return_distances": False, "return_indices": True}
-    nearest = ndimage.distance_transform_edt(~goal, sampling=spacing, **only)
-    steps = nearest[:, start] - np.argwhere(start).T  # (axis, border voxel)
-    return np.linalg.norm(steps * spacing[:, None], axis=0)
+    a, b = (np.argwhere(border) @ columns.T for border in borders)  # (border voxel, axis) in mm
+    if not (len(a) and len(b)):
+        return SurfaceDistances(np.full(len(a), np.inf), np.full(len(b), np.inf))
+    return SurfaceDistances(cKDTree(b).query(a)[0], cKDTree(a).query(b)[0])
 
 
 def score_case(truth, prediction, affine, annotated=ORGAN_IDS, name="", tolerance=2.0, patient=""):

@@ -93,8 +93,8 @@ def unet(num_classes=NUM_CLASSES, base_filters=32, levels=4, spatial_dims=3, dty
 
 def _probabilities(x, dtype):
     """The softmax over the classes, in float32 (in float64 where everything is)."""
-    softmax_type = "float64" if dtype == "float64" else "float32"
-    return layers.Softmax(dtype=softmax_type, name="probabilities")(x)
+    kind = "float64" if dtype == "float64" else "float32"
+    return layers.Softmax(dtype=kind, name="probabilities")(x)
 
 
 def _analysis_path(x, base_filters, levels, spatial_dims, dtype):
@@ -123,22 +123,6 @@ def _layer(kind, spatial_dims, suffix=""):
     if spatial_dims not in (2, 3):
         raise OrgansegError(f"found spatial_dims={spatial_dims}; expected 2 or 3; choose one")
     return getattr(layers, f"{kind}{spatial_dims}D{suffix}")
-
-
-def in_precision(network, policy):
-    """The same network and weights, all but its softmax computing in another precision."""
-    if network.layers[1].dtype_policy.name == policy:
-        return network
-
-    def with_policy(layer):
-        config = layer.get_config()
-        if not isinstance(layer, (layers.InputLayer, layers.Softmax)):
-            config["dtype"] = policy
-        return layer.__class__.from_config(config)
-
-    copy = keras.models.clone_model(network, clone_function=with_policy)
-    copy.set_weights(network.get_weights())
-    return copy
 
 
 def size_multiple(network):
@@ -171,8 +155,7 @@ def reach(network):
             first, last = 2 * first, 2 * last + 1
         else:
             first, last = first - (size - 1) // 2, last + size // 2
-        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        for tensor in inputs:
+        for tensor in keras.tree.flatten(layer.input):
             a, b = needed.get(id(tensor), (first, last))
             needed[id(tensor)] = min(a, first), max(b, last)
     first, last = needed[id(network.inputs[0])]

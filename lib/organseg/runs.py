@@ -43,7 +43,11 @@ class Run:
     def in_precision(self, precision):
         """The same run, computing in another precision (see `backend.resolve_precision`)."""
         policy = resolve_precision(precision)
-        return replace(self, network=networks.in_precision(self.network, policy))
+        if self.network.layers[1].dtype_policy.name == policy:
+            return self
+        network = build(self.settings["architecture"], policy)
+        network.set_weights(self.network.get_weights())
+        return replace(self, network=network)
 
 
 def describe(architecture, grid, **more):
@@ -111,7 +115,7 @@ def load_run(folder):
             warnings.simplefilter("ignore")
             network.load_weights(weights)
     except Exception as error:  # and so does a damaged HDF5 file
-        found = f"{weights}: found weights of another architecture ({_reason(error)})"
+        found = f"{weights}: found weights of another architecture ({error!s:.90})"
         raise OrgansegError(f"{found}; expected those of run.json; train again") from None
     return Run(network, grid, settings)
 
@@ -137,7 +141,7 @@ def load_checkpoint(folder):
         with np.load(path) as stored:
             return int(stored["step"]), [stored[n] for n in sorted(stored.files) if n != "step"]
     except Exception as error:  # a damaged zip file raises whatever it likes
-        found = f"{path}: found no checkpoint to go on from ({_reason(error)})"
+        found = f"{path}: found no checkpoint to go on from ({error!s:.90})"
         raise OrgansegError(f"{found}; expected one; train without --resume") from None
 
 
@@ -184,7 +188,3 @@ def load_history(folder, last):
     rows = pandas.read_csv(Path(folder) / "history.csv", dtype=str)  # then read to the digit
     rows = rows.astype(float).astype({"step": int})
     return rows[rows.step <= last].to_dict("records")
-
-
-def _reason(error):
-    return " ".join(str(error).split())[:90]

@@ -49,15 +49,12 @@ class CropSampler:
                 raise OrgansegError(f"{found}; give to_scan(to_working(case, grid))")
             if min(scan.image.shape) < crop_size:
                 size = "×".join(map(str, scan.image.shape))
-                warn(
-                    f"{scan.name}: {size} voxels on the working grid, smaller than a crop of "
-                    f"{crop_size}; it is padded with air and background"
-                )
+                told = f"{scan.name}: {size} voxels on the working grid, smaller than a crop"
+                warn(f"{told} of {crop_size}; it is padded with air and background")
             self.patients.setdefault(scan.patient, []).append(scan)
         if len(self.patients) < batch_size:
             found = f"found {len(self.patients)} patients; expected at least {batch_size}"
-            reason = "since each crop of a mini-batch comes from another patient"
-            raise OrgansegError(f"{found}, {reason}; add cases or hold out fewer")
+            raise OrgansegError(f"{found}, one for each crop; add cases or hold out fewer")
 
     def batch(self, step):
         """The mini-batch of one step.
@@ -79,9 +76,8 @@ class CropSampler:
         if places and rng.random() < self.organ_share:
             voxel = rng.choice(places[_any_of(rng, list(places))])
             corner = np.array(np.unravel_index(voxel, scan.image.shape)) - np.array(self.shape) // 2
-        warp = (
-            draw_warp(rng, self.shape, self.paper_voxels) if self.augment else no_warp(self.shape)
-        )
+        drawn = (rng, self.shape, self.paper_voxels)
+        warp = draw_warp(*drawn) if self.augment else no_warp(self.shape)
         image, label = apply_warp(warp, scan.image, scan.label, corner, self.shape, scan.spacing)
         return image, label, scan.annotated
 

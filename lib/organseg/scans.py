@@ -55,10 +55,8 @@ def to_scan(case):
     (0.0, 1.0, np.float32(7.0))
     """
     annotated = np.isin(ORGAN_IDS, case.annotated).astype(np.float32)
-    patient = case.patient or case.name
-    return Scan(
-        normalise(case.image), case.label, annotated, case.affine, case.spacing, case.name, patient
-    )
+    image, patient = normalise(case.image), case.patient or case.name
+    return Scan(image, case.label, annotated, case.affine, case.spacing, case.name, patient)
 
 
 def normalise(image):

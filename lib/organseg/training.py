@@ -95,8 +95,6 @@ class Segmenter(keras.Model):
     y is a pair: the labels (batch, x, y, z), and the organs annotated in each image (batch, organ).
     """
 
-    batch_sum = False
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, annotated = y
         return dice_loss(labels, y_pred, annotated, batch_sum=self.batch_sum)

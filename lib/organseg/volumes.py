@@ -55,8 +55,7 @@ def _damage_told(path):
             found = f"{path}: found an ending in mixed case; rename it to {missing}"
         raise OrgansegError(found) from None
     except Exception as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        found = f"{path}: found no readable image ({reason})"
+        found = f"{path}: found no readable image ({str(error) or type(error).__name__:.120})"
         raise OrgansegError(f"{found}; {EXPECTED}; export or fetch it again") from None
 
 
@@ -152,6 +151,8 @@ def read_on_grid(path, image, affine, image_path):
     # From the one grid to the other, not from each to the patient: near 45° two grids that differ
     # by rounding would be turned differently.
     turn = orientations.io_orientation(np.linalg.inv(affine) @ own)
+    if np.isnan(turn).any():  # two axes lie along one of the image's
+        turn = orientations.io_orientation(np.eye(4))
     turned_affine = own @ orientations.inv_ornt_aff(turn, voxels.shape)
     turned = orientations.apply_orientation(voxels, turn)
     advice = "resample the label with nearest neighbour"

@@ -66,7 +66,7 @@ def lab_command():
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab with three notebooks of the same text: one new, two trusted, one of them to click in."""
+    """The address of a JupyterLab with three notebooks of the same text: one is new, two are trusted."""
     folder = tmp_path_factory.mktemp("lab")
     for name in ("notebooks", "data"):
         (folder / name).mkdir()

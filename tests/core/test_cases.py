@@ -182,6 +182,15 @@ def test_a_label_on_another_grid_is_refused(scan, tmp_path):
         refused("another grid", label, load_case, scan, label)
 
 
+def test_a_label_whose_axes_collapse_on_the_images_is_refused(tmp_path):
+    """nibabel finds no orientation from the one to the other, and would raise its own error."""
+    scan = write(tmp_path / "scan.nii.gz", np.zeros((6, 5, 4), np.int16), np.diag([1, 1, 1e4, 1]))
+    affine = np.eye(4)
+    affine[:3, :3] = [[1, 1e4, 3], [1e4, 2, 1e4], [1, 0, 1]]
+    label = write(tmp_path / "label.nii.gz", np.zeros((6, 5, 4), np.uint8), affine)
+    refused("another grid", label, load_case, scan, label)
+
+
 GRIDS = [f"real_ct/imagesTr/{name}_0000.nii.gz" for name in ("amos_0001_slab", "dcmqi_3slice", "totalseg_example")]
 GRIDS += [f"real_ct/imagesTr/{name}_0000.nii.gz" for name in ("totalseg_s0003", "totalseg_slab")]
 GRIDS += [f"awkward/{name}.nii.gz" for name in ("niivue_shear", "niivue_CT_pitch", "niivue_draw")]

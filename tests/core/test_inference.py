@@ -8,8 +8,8 @@ from organseg import inference
 from organseg.cases import Case
 from organseg.geometry import WorkingGrid
 from organseg.inference import affordable_depth, bytes_per_voxel, predict, predict_probabilities, tiles
-from organseg.networks import fcn, in_precision, reach, size_multiple, unet
-from organseg.runs import Run
+from organseg.networks import fcn, reach, size_multiple, unet
+from organseg.runs import Run, describe
 
 DEPTH = 168  # longer than a tile with two margins, so that inner tiles have both
 
@@ -177,8 +177,10 @@ def test_prediction_uses_the_running_statistics_of_batch_norm(network):
 
 
 def test_another_precision_keeps_weights_and_nearly_all_labels(network, scan, whole):
-    half = in_precision(network, "mixed_bfloat16")
-    assert half.layers[1].compute_dtype == "float32" or half.layers[1].compute_dtype == "bfloat16"
+    small = {"network": "unet", "num_classes": 8, "base_filters": 2, "levels": 4}
+    run = Run(network, WorkingGrid(), describe(small, WorkingGrid()))
+    half = run.in_precision("mixed_bfloat16").network
+    assert half.layers[1].compute_dtype == "bfloat16"
     assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), half.get_weights(), strict=True))
     probabilities = predict_probabilities(half, scan)
     assert probabilities.dtype == np.float32

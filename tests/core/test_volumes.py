@@ -121,7 +121,9 @@ def test_labels_that_a_header_scales_are_refused_with_the_factor(tmp_path):
 
 def test_a_voxel_size_that_no_memory_could_hold_is_refused_before_it_is_taken():
     far = Case(np.zeros((9, 9, 9), np.float32), None, np.diag([1e5, 1e5, 1e5, 1]), "far")
-    with pytest.raises(OrgansegError, match="far: found a scan of 900000 × 900000 × 900000 mm, .* voxel size is right"):
+    with pytest.raises(
+        OrgansegError, match="far: found a scan of 900000 × 900000 × 900000 mm, .* check its voxel size"
+    ):
         to_working(far, WorkingGrid((3.0, 3.0, 3.0)))
 
 

@@ -133,10 +133,6 @@ def _peak_of_gpu():
         import tensorflow
 
         return tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
-    if keras.backend.backend() == "jax":
-        import jax
+    import jax
 
-        return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
-    import torch
-
-    return torch.cuda.max_memory_allocated()
+    return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
