@@ -71,13 +71,20 @@ def source_of(target):
 
 
 def misfits(chosen):
-    """A line for each error that no longer fits: its text is not in the file exactly once, or its test is gone."""
+    """A line for each error that no longer fits: its text is not in the file once, or its test is gone.
+
+    Nor does one that Python cannot read: every test would catch it.
+    """
     found = []
     for mutant in chosen:
         file = ROOT / "lib" / "organseg" / mutant.file
-        times = file.read_text(encoding="utf-8").count(mutant.text) if file.is_file() else 0
-        if times != 1:
+        source = file.read_text(encoding="utf-8") if file.is_file() else ""
+        if (times := source.count(mutant.text)) != 1:
             found.append(f"{mutant.behaviour}: found {times} times in {mutant.file}, expected once: {mutant.text!r}")
+        try:
+            ast.parse(source.replace(mutant.text, mutant.becomes))
+        except SyntaxError as error:
+            found.append(f"{mutant.behaviour}: what it plants in {mutant.file} is no Python ({error})")
         found += [f"{mutant.behaviour}: found no {target}" for target in mutant.targets if not source_of(target)]
     return found
 
