@@ -70,6 +70,15 @@ def source_of(target):
     return ""
 
 
+def syntax_errors(source):
+    """What keeps Python from reading a source, in a list of none or one."""
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return [f"plants what is no Python ({error})"]
+    return []
+
+
 def misfits(chosen):
     """A line for each error that no longer fits: its text is not in the file once, or its test is gone.
 
@@ -81,10 +90,10 @@ def misfits(chosen):
         source = file.read_text(encoding="utf-8") if file.is_file() else ""
         if (times := source.count(mutant.text)) != 1:
             found.append(f"{mutant.behaviour}: found {times} times in {mutant.file}, expected once: {mutant.text!r}")
-        try:
-            ast.parse(source.replace(mutant.text, mutant.becomes))
-        except SyntaxError as error:
-            found.append(f"{mutant.behaviour}: what it plants in {mutant.file} is no Python ({error})")
+        else:
+            found += [
+                f"{mutant.behaviour}: {error}" for error in syntax_errors(source.replace(mutant.text, mutant.becomes))
+            ]
         found += [f"{mutant.behaviour}: found no {target}" for target in mutant.targets if not source_of(target)]
     return found
 

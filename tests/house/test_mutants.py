@@ -18,6 +18,7 @@ def test_an_error_that_no_longer_fits_is_one_line():
     for change, words in (
         ({"text": "no such text"}, "found 0 times in networks.py"),
         ({"text": "x"}, "times in networks.py"),
+        ({"becomes": "levels=("}, "plants what is no Python"),
         ({"file": "no_such_file.py"}, "found 0 times in no_such_file.py"),
         ({"test": "core/test_networks.py::test_nothing"}, "found no tests/core/test_networks.py::test_nothing"),
         ({"chapter": "99_nowhere"}, "found no notebooks/99_nowhere.ipynb"),
