@@ -101,8 +101,7 @@ def warp_coordinates(warp, corner, shape, voxel_size=(1.0, 1.0, 1.0)):
     linear = rotation(warp.angles) * size / size[:, None]  # voxels -> mm, rotate, mm -> voxels
     centre = (np.asarray(shape) - 1) / 2
     # Rotating about the centre moves voxel x to centre + R(x - centre). Written as a change of x,
-    # so that a warp of zeros adds exact zeros to exact indices and reads the very values of the
-    # scan.
+    # so that a warp of zeros adds exact zeros to exact indices and reads the scan's very values.
     change = linear - np.eye(3)
     offset = np.asarray(corner, dtype=float) + warp.translation - change @ centre
     for axis in range(3):

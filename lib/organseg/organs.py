@@ -21,7 +21,7 @@ class Organ:
 # colour turns dark, so the stomach does not get the light blue, whose dark shade is the vein's.
 ORGANS = (
     Organ(
-        1, "artery", "#d55e00", "aorta to its bifurcation, coeliac, mesenteric trunks; no iliacs"
+        1, "artery", "#d55e00", "aorta to its bifurcation, coeliac and mesenteric trunks; no iliacs"
     ),
     Organ(2, "vein", "#0072b2", "portal and splenic vein, mesenteric confluence; no vena cava"),
     Organ(3, "liver", "#e69f00", "liver parenchyma"),

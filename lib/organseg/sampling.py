@@ -54,7 +54,8 @@ class CropSampler:
             self.patients.setdefault(scan.patient, []).append(scan)
         if len(self.patients) < batch_size:
             found = f"found {len(self.patients)} patients; expected at least {batch_size}"
-            raise OrgansegError(f"{found}, one for each crop; add cases or hold out fewer")
+            reason = "since each crop of a mini-batch comes from another patient"
+            raise OrgansegError(f"{found}, {reason}; add cases or hold out fewer")
 
     def batch(self, step):
         """The mini-batch of one step.
