@@ -10,6 +10,7 @@ from pathlib import Path
 # Before any test imports matplotlib or TensorFlow, which read these once.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as organseg sets it: some tests import Keras first
 
 import pytest
 

@@ -106,12 +106,12 @@ class Segmenter(keras.Model):
         return loss
 
 
-def compile_for_training(network, profile):
-    """The network as a `Segmenter` with its optimiser: Adam at 1e-2 (II.D).
+def compile_for_training(network, profile, kind=Segmenter):
+    """The network as a `Segmenter` (or a `kind` of it) with its optimiser: Adam at 1e-2 (II.D).
 
     The rate falls along a cosine if the profile says so.
     """
-    segmenter = Segmenter(network.inputs, network.outputs)
+    segmenter = kind(network.inputs, network.outputs)
     segmenter.batch_sum = profile.batch_sum
     rate = profile.learning_rate
     if profile.schedule:

@@ -37,6 +37,30 @@ CONTROL_LOWER, CONTROL_SPACING, CONTROL_COUNT = (-330.0, -330.0, -480.0), 110.0,
 
 
 @dataclass(frozen=True)
+class Tissue:
+    """HU, and sizes in mm, of what the contrast agent does not change."""
+
+    fat: float = -98.0
+    fat_planes: float = 1.0  # thickness of the fat between organs, relative to the average
+    ascites: float | None = None  # HU of the fluid that fills the cavity
+    heart_wall: float = 40.0  # HU, beside 0.6 of the blood's
+    oesophagus: float = 45.0
+    marrow: float = 1.0  # relative to the average
+    cortex: float = 480.0
+    disc: float = 85.0
+    spinal_canal: float = 32.0
+    urine: float = 6.0
+    renal_pelvis: float = 25.0
+    medulla: float = 20.0  # HU below the kidney's cortex
+    stool: float = 15.0
+    stool_contrast: float = 80.0
+    bile: float = 16.0
+    stomach_wall: float = 4.0  # mm
+    food: float = 0.0  # HU by which lumps differ from the fluid
+    food_phase: tuple = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
 class Patient:
     """Everything in which one patient, and one scan of this patient, differs from the average."""
 
@@ -67,9 +91,19 @@ class Patient:
         float  # HU written outside the round field of view, or 0 where the scanner fills the square
     )
     table: float  # mm below the skin of the back
+    # What `variety` draws besides, and the phantoms of the course all have alike:
+    tissue: Tissue = Tissue()
+    drawn_hu: dict | None = None  # structure to HU, in the place of timing and dose
+    has_spleen: bool = True
+    stomach_length: int = 7  # points of `anatomy.STOMACH`: all, or what a resection left
+    strands: tuple = ()  # (points, structure) of thin vessels in the fat
+    lesions: tuple = ()  # (organ, centre, radius in mm, HU)
+    calcium: tuple = ()  # (centre, radius in mm, HU)
 
     def hu(self, name):
-        """HU of a structure at this patient's contrast timing."""
+        """HU of a structure: as drawn, or at this patient's contrast timing."""
+        if self.drawn_hu is not None:
+            return self.drawn_hu[name]
         plain = 55 if name == "muscle" else 41  # without contrast
         level = float(np.interp(self.timing, (-1, 0, 1), ENHANCEMENT[name]))
         return plain + (level - plain) * self.dose + self.hu_offset.get(name, 0.0)

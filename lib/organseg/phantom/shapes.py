@@ -114,18 +114,19 @@ class Space:
 class Canvas:
     """The image (HU) and the label that shapes are painted into, later ones over earlier ones."""
 
-    def __init__(self, shape, edge, fat):
+    def __init__(self, shape, edge, fat, fat_planes=1.0):
         self.image = np.full(shape, -1000.0)
         self.label = np.zeros(shape, dtype=np.uint8)
         self.edge = edge  # mm over which a border fades: partial volume of about one voxel
         self.fat = fat
+        self.fat_planes = fat_planes  # their thickness, relative to what each structure asks for
 
     def paint(self, box, distance, hu, label=0, gap=0.0):
         """Paint a shape; `hu` is a number or an array.
 
         `gap` mm around it become fat, the plane between two organs.
         """
-        if gap:
+        if gap := gap * self.fat_planes:
             self._blend(box, distance - gap, self.fat)
             self.label[box][distance < gap] = 0
         self._blend(box, distance, hu)
