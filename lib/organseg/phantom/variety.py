@@ -129,7 +129,7 @@ def _shapes(rng, patient):
         table=rng.uniform(2, 25),
         has_gallbladder=bool(rng.random() < 0.8),
         has_spleen=bool(rng.random() < 0.96),
-        stomach_length=int(rng.integers(3, 5)) if resected else patient.stomach_length,
+        stomach_length=int(rng.integers(2, 4)) if resected else patient.stomach_length,
         tissue=replace(
             patient.tissue,
             fat_planes=rng.uniform(0, 0.3) if rng.random() < 0.35 else rng.uniform(0.3, 1.3),
