@@ -97,7 +97,11 @@ def lab(tmp_path_factory):
             yield f"http://127.0.0.1:{port}/lab/workspaces"
         finally:
             server.terminate()
-            server.wait(60)
+            try:
+                server.wait(60)
+            except subprocess.TimeoutExpired:  # its kernels take their time on a busy machine
+                server.kill()
+                server.wait()
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,7 @@ def opened(browser, lab):
             pages[name].wait_for_selector(".jp-Notebook .organseg-scroller img", state="attached", timeout=120_000)
             pages[name].wait_for_function("said => document.querySelector('.jp-Notebook').innerText.includes(said)",
                                           arg=STARTED, timeout=60_000)  # fmt: skip
+            pages[name].wait_for_selector(".jp-MarkdownOutput p a", timeout=60_000)  # texts come after outputs
         return pages[name]
 
     yield show

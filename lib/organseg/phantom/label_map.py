@@ -65,7 +65,7 @@ class LabelMap:
         self.ids = json.loads(names.read_text(encoding="utf-8"))
         self.name = names.stem
         # Air around, so that the wall of the body has room.
-        voxels = np.pad(voxels.astype(np.uint8), ((30, 30), (30, 30), (0, 0)))
+        voxels = np.pad(voxels.astype(np.uint8), ((32, 32), (32, 32), (0, 0)))
         organs = np.zeros(256, np.uint8)
         for name, organ in ORGAN_OF.items():
             organs[self.ids.get(name, 0)] = organ
