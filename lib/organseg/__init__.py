@@ -49,6 +49,7 @@ _ROOMS = {
     "command.preflight": "Pace measure_pace",
     "course.gallery": "GalleryRun draw_gallery_run gallery_run",
     "course.body_level": "load_body_level_cnn",
+    "course.patient": "sample_patient",
     "course.costs": "LayerCost crops_that_fit layer_costs training_bytes training_flops",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}

@@ -60,8 +60,7 @@ class CropSampler:
     def batch(self, step):
         """The mini-batch of one step.
 
-        images float32 (batch, x, y, z, 1), labels uint8 (batch, x, y, z), annotated float32 (batch,
-        organ)
+        images float32 (batch, x, y, z, 1), labels uint8 (batch, x, y, z), annotated (batch, organ)
         """
         rng = np.random.default_rng([self.seed, step])
         chosen = rng.choice(len(self.patients), self.batch_size, replace=False)
