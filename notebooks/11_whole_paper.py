@@ -614,7 +614,7 @@ ranked = by_scan.mean(axis=1).sort_values()
 by_name = {file.name: file for file in testing}
 worst, typical = by_name[ranked.index[0]], by_name[ranked.index[len(ranked) // 2]]
 
-# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, part of the heart is taken for liver, and stray pieces lie where there is no organ." slide="A typical test patient: truth on the left, prediction on the right."
+# %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, part of the heart is taken for liver, and stray pieces lie where there is no organ." slide="A typical test patient: truth on the left, prediction on the right." tags=["nbval-ignore-output"]
 organseg.overlay_figure(*segment(typical))
 
 # %% [markdown]
@@ -623,7 +623,7 @@ organseg.overlay_figure(*segment(typical))
 # and at a rib, and part of the kidney is called spleen. Nothing in the loss or in the network says that an organ is one
 # piece; the paper {cite}`roth2018` names this in its outlook, and [chapter 12](12_beyond.ipynb) takes it up.
 
-# %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing." slide="The worst test patient: large organs are found, small ones are wrong or missing."
+# %% alt="The test scan with the lowest mean Dice in the same layout. Liver and spleen are found here too; the small organs have the wrong size or place, or are missing." slide="The worst test patient: large organs are found, small ones are wrong or missing." tags=["nbval-ignore-output"]
 organseg.overlay_figure(*segment(worst))
 
 # %% [markdown]
