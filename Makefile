@@ -28,7 +28,10 @@ JAX          := KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 J
                 JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 # Every notebook runs again, its cells in their order, and its outputs are compared with the stored ones. A cell may take
 # twenty minutes, on a slow, busy machine.
-NBVAL := $(PYTEST) -p no:randomly -p nbval @tests/nbval.args notebooks
+NBVAL := $(PYTEST) -p no:randomly -p nbval @tests/nbval.args
+# Two at a time, those that train longest first: the last one should not run alone for minutes.
+LONGEST := $(foreach chapter,11 08 05 03 07 04,$(wildcard notebooks/$(chapter)_*.ipynb))
+TWO_NOTEBOOKS := $(SIDE_BY_SIDE) --maxprocesses 2 --no-loadscope-reorder $(LONGEST) notebooks
 # As the stored outputs were made: pictures inline, the profile of a machine without a GPU.
 LIKE_STORED := env -u MPLBACKEND ORGANSEG_PROFILE=fast
 
@@ -58,7 +61,7 @@ test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX,
 	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --junitxml=$(BUILD)/tests.xml
 	$(PY) tools/ledger.py compare $(BUILD)/tests.xml
 	$(ONE_THREAD) $(JAX) $(PY) $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
-	$(LIKE_STORED) $(PY) $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
+	$(LIKE_STORED) $(PY) $(NBVAL) $(TWO_NOTEBOOKS)
 
 unit: $(READY) ## run the tests and the examples of the core alone; says which lines none of them ran
 	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --cov --doctest-modules lib/organseg/*.py tests/core
@@ -66,11 +69,11 @@ unit: $(READY) ## run the tests and the examples of the core alone; says which l
 test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
 	$(ONE_THREAD) PYTHONPATH=$(CURDIR)/lib $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE)
 	$(ONE_THREAD) PYTHONPATH=$(CURDIR)/lib $(JAX) $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE) $(TESTS_OF_BACKEND)
-	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL) $(SIDE_BY_SIDE) --maxprocesses 2
+	PYTHONPATH=$(CURDIR)/lib $(LIKE_STORED) $(VENV_COLAB)/bin/python $(NBVAL) $(TWO_NOTEBOOKS)
 
 test-here: ## run every notebook with the Python at hand, e.g. inside Colab's image; adds organseg and nbval to it
 	@$(FIND_PYTHON); set -x; \
-	$$python -m pip install -q . 'nbval>=0.11' && $(LIKE_STORED) $$python $(NBVAL)
+	$$python -m pip install -q . 'nbval>=0.11' && $(LIKE_STORED) $$python $(NBVAL) notebooks
 
 notebooks: $(READY) ## make and run the notebooks whose code changed (NAMES="02 05": these)
 	$(PY) tools/notebooks.py run $(NAMES)
