@@ -1,0 +1,208 @@
+"""Train networks for real scans, from drawings and from what patients' scans may be used.
+
+    drawn       has seen no patient's image: phantoms, phantoms with more variety, real label maps
+                painted with drawn HU
+    pretrained  the same, and the labelled scans of ../shared/data whose licence allows it
+
+Not what comes with the package yet: that is `train_weights.py`. Both are interrupted and taken up again by the same
+command: what was drawn lies in WORK/cases, a training in WORK/NAME. `--without SCAN` keeps a scan out, to be scored on;
+the folder's name then says so. No seed used here is used to score anything.
+
+On two cores with AVX2 a step takes 1.6 s, so that the 5,400 of each network take two and a half hours.
+"""
+
+import argparse
+import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from train_weights import halve
+
+from organseg import runs
+from organseg.backend import keras, resolve_precision
+from organseg.cases import Case
+from organseg.errors import OrgansegError
+from organseg.files import whole_file
+from organseg.folders import find_cases
+from organseg.geometry import WorkingGrid, to_working
+from organseg.losses import dice_loss
+from organseg.organs import NUM_CLASSES, ORGAN_IDS
+from organseg.phantom import make_phantom
+from organseg.phantom.crops import VariedSampler
+from organseg.phantom.label_map import LabelMap
+from organseg.phantom.variety import Variety
+from organseg.profiles import Profile
+from organseg.scans import to_scan
+from organseg.training import Segmenter, compile_for_training, mean_dice, take_steps, validate
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHAPE, SPACING = (96, 96, 112), 4.0
+SEEDS = {"plain": range(1000, 1080), "varied": range(10_000, 10_400), "painted": range(40)}
+# The shares of the crops. The phantoms of the course stay in, so that nothing is forgotten.
+SHARES = {
+    "drawn": {"plain": 0.2, "varied": 0.4, "painted": 0.4},
+    "pretrained": {"plain": 0.15, "varied": 0.25, "painted": 0.3, "real": 0.3},
+}
+# How often a real scan is drawn beside the others: three slices and a head teach less than an abdomen.
+WEIGHTS = {"totalseg_example": 8, "totalseg_slab": 4, "totalseg_s0003": 2, "dcmqi_3slice": 1}
+PROFILE = Profile(
+    "weights", crop_size=48, base_filters=8, spacing=SPACING, steps=5400, learning_rate=4e-3, schedule=True,
+    organ_share=0.6, batch_sum=True, precision="auto", validate_every=200,
+)  # fmt: skip
+MOMENTUM = 0.98  # of batch norm: crops differ more than the phantoms', so that averages need more of them
+
+
+def draw(kind, seed, map_path=None):
+    """A case on the working grid."""
+    if kind == "painted":
+        return _map(map_path).paint(seed)
+    variety = Variety() if kind == "varied" else None
+    case = make_phantom(seed, SHAPE, (SPACING,) * 3 if variety else None, variety)
+    return case if variety else to_working(case, WorkingGrid((SPACING,) * 3))
+
+
+_MAPS = {}
+
+
+def _map(path):
+    """The label map, prepared once in each process."""
+    if path not in _MAPS:
+        _MAPS.clear()
+        _MAPS[path] = LabelMap(path)
+    return _MAPS[path]
+
+
+def store(job):
+    """Draw a case into its file, where it is not there yet."""
+    path, kind, seed, map_path = job
+    if not path.is_file():
+        case = draw(kind, seed, map_path)
+        image = np.rint(case.image).clip(-1000, 3071).astype(np.int16)
+        with whole_file(path) as aside:
+            np.savez(aside, image=image, label=case.label)
+
+
+def draw_all(folder, maps):
+    """Draw every case that is not there yet, with two processes; returns (kind, path) of all."""
+    jobs = [(folder / f"{kind}_{seed}.npz", kind, seed, None) for kind in ("plain", "varied") for seed in SEEDS[kind]]
+    for path in maps:
+        name = path.name.partition(".")[0]
+        jobs += [(folder / f"painted_{name}_{seed}.npz", "painted", seed, path) for seed in SEEDS["painted"]]
+    missing = [job for job in jobs if not job[0].is_file()]
+    with ProcessPoolExecutor(2) as pool:
+        for _ in tqdm(pool.map(store, missing, chunksize=10), total=len(missing), desc="drawing", disable=not missing):
+            pass
+    return [(job[1], job[0]) for job in jobs]
+
+
+def in_hu(case):
+    """The Scan of a case on the working grid with its image in HU."""
+    return replace(to_scan(case), image=np.rint(case.image).clip(-1000, 3071).astype(np.int16))
+
+
+def load(path):
+    with np.load(path) as stored:
+        case = Case(stored["image"], stored["label"], np.diag([SPACING] * 3 + [1.0]), path.stem, ORGAN_IDS)
+    return in_hu(case)
+
+
+class WithCrossEntropy(Segmenter):
+    """The Dice loss and, beside it, the cross-entropy: it pulls at voxels that Dice has given up."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        labels, annotated = y
+        ops = keras.ops
+        dice = dice_loss(labels, y_pred, annotated, batch_sum=self.batch_sum)
+        p = ops.cast(y_pred, "float32")
+        # An organ that was not annotated may be anywhere in the background: its probability is right there.
+        unknown = ops.concatenate([ops.zeros_like(annotated[:, :1]), 1.0 - annotated], axis=-1)
+        truth = ops.one_hot(ops.cast(labels, "int32"), NUM_CLASSES, dtype="float32")
+        truth += truth[..., :1] * unknown[:, None, None, None, :]
+        right = ops.sum(p * truth, axis=-1)
+        return dice - ops.mean(ops.log(ops.maximum(right, 1e-5)))
+
+
+def real_scans(without):
+    """The labelled scans whose licence allows training, on the working grid."""
+    scans = []
+    for files in find_cases(SHARED / "real_ct"):
+        if files.name in WEIGHTS and files.name not in without:
+            scan = in_hu(to_working(files.load(), WorkingGrid((SPACING,) * 3)))
+            scans += [scan] * WEIGHTS[files.name]
+    return scans
+
+
+def held_out():
+    """What the training is watched on: the sample patient, and four phantoms."""
+    cases = [files.load() for files in find_cases(SHARED / "real_ct") if files.name == "totalseg_example"]
+    cases += [make_phantom(seed, SHAPE) for seed in range(2000, 2004)]
+    return [to_scan(to_working(case, WorkingGrid((SPACING,) * 3))) for case in cases]
+
+
+def train(name, folder, cases, profile, without):
+    """Train one network, from where it was left; its Run and its history."""
+    scans = [(kind, load(path)) for kind, path in tqdm(cases, desc="reading")]
+    if "real" in SHARES[name]:
+        scans += [("real", scan) for scan in real_scans(without)]
+    kinds, scans = zip(*scans, strict=True)
+    options = {k: v for k, v in profile.crops.items() if k != "augment"}
+    sampler = VariedSampler(scans, kinds, SHARES[name], seed=1, **options)
+    architecture = {"network": "unet", "num_classes": NUM_CLASSES, "base_filters": profile.base_filters, "levels": 4}
+    names = sorted({scan.name for scan in scans})
+    settings = runs.describe(architecture, WorkingGrid((SPACING,) * 3), profile=asdict(profile), seed=1,
+                             trained_on=names, held_out=list(without))  # fmt: skip
+    first, stored = runs.begin_or_resume(folder, settings, (folder / "run.json").is_file())
+    if not first:
+        runs.save_settings(folder, settings)
+    keras.utils.set_random_seed(1)
+    network = runs.build(architecture, resolve_precision(profile.precision))
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
+    segmenter = compile_for_training(network, profile, WithCrossEntropy)
+    variables = [*segmenter.weights, *segmenter.optimizer.variables]
+    for variable, value in zip(variables, stored or (), strict=stored is not None):
+        variable.assign(value)
+    history = runs.load_history(folder, first) if first else []
+    before, watched = history[-1]["seconds"] if history else 0.0, held_out()
+    for row in take_steps(segmenter, sampler, profile, first, before, progress=sys.stderr.isatty()):
+        patient, phantoms = validate(network, watched[:1]), validate(network, watched[1:])
+        history.append(row | patient | {"phantoms": mean_dice(phantoms)})
+        runs.save(folder, row["step"], network, variables, history)
+        print(f"step {row['step']}: loss {row['loss']:.3f}, {row['seconds']:.0f} s; patient {mean_dice(patient):.3f} "
+              f"({', '.join(f'{v:.2f}' for k, v in patient.items() if k.startswith('dice'))}), "
+              f"phantoms {mean_dice(phantoms):.3f}", flush=True)  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(SHARES)}; both by default")
+    parser.add_argument("--work", default="results/weights", help="where cases and run folders are kept")
+    parser.add_argument("--out", help="where the finished weights go; by default nowhere")
+    parser.add_argument("--without", nargs="*", default=["amos_0001_slab"], help="real scans not to train on")
+    parser.add_argument("--steps", type=int, help="a shorter run")
+    options = parser.parse_args()
+    maps = sorted((SHARED / "labels_full").glob("*.nii.gz"))
+    if not maps:
+        raise OrgansegError(f"{SHARED}: found no labels_full; expected the full label maps; ask the maintainers")
+    warnings.simplefilter("ignore")
+    work = Path(options.work)
+    cases = draw_all(work / "cases", maps)
+    profile = PROFILE.replace(steps=options.steps) if options.steps else PROFILE
+    for name in options.names or SHARES:
+        kept_out = [scan for scan in options.without if scan in WEIGHTS] if name == "pretrained" else []
+        folder = work / "_without_".join([name, *kept_out])
+        train(name, folder, cases, profile, kept_out)
+        if options.out:
+            target = Path(options.out) / name
+            target.mkdir(parents=True, exist_ok=True)
+            halve(folder / "model.weights.h5", target / "model.weights.h5")
+            runs.save_settings(target, runs.load_settings(folder)[0])
+
+
+if __name__ == "__main__":
+    main()
