@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 from train_weights import halve
 
-from organseg import runs
+from organseg import runs, training
 from organseg.backend import keras, resolve_precision
 from organseg.cases import Case
 from organseg.errors import OrgansegError
@@ -77,13 +77,11 @@ def _map(path):
 
 
 def store(job):
-    """Draw a case into its file, where it is not there yet."""
+    """Draw a case into its file."""
     path, kind, seed, map_path = job
-    if not path.is_file():
-        case = draw(kind, seed, map_path)
-        image = np.rint(case.image).clip(-1000, 3071).astype(np.int16)
-        with whole_file(path) as aside:
-            np.savez(aside, image=image, label=case.label)
+    case = draw(kind, seed, map_path)
+    with whole_file(path) as aside:
+        np.savez(aside, image=whole_hu(case.image), label=case.label)
 
 
 def draw_all(folder, maps):
@@ -99,9 +97,14 @@ def draw_all(folder, maps):
     return [(job[1], job[0]) for job in jobs]
 
 
+def whole_hu(image):
+    """An image in whole HU, as int16: half the memory of float32."""
+    return np.rint(image).clip(-1000, 3071).astype(np.int16)
+
+
 def in_hu(case):
     """The Scan of a case on the working grid with its image in HU."""
-    return replace(to_scan(case), image=np.rint(case.image).clip(-1000, 3071).astype(np.int16))
+    return replace(to_scan(case), image=whole_hu(case.image))
 
 
 def load(path):
@@ -144,7 +147,7 @@ def held_out():
 
 
 def train(name, folder, cases, profile, without):
-    """Train one network, from where it was left; its Run and its history."""
+    """Train one network, from where it was left, and write its run folder."""
     scans = [(kind, load(path)) for kind, path in tqdm(cases, desc="reading")]
     if "real" in SHARES[name]:
         scans += [("real", scan) for scan in real_scans(without)]
@@ -164,15 +167,14 @@ def train(name, folder, cases, profile, without):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = MOMENTUM
     segmenter = compile_for_training(network, profile, WithCrossEntropy)
-    variables = [*segmenter.weights, *segmenter.optimizer.variables]
-    for variable, value in zip(variables, stored or (), strict=stored is not None):
-        variable.assign(value)
+    if stored is not None:
+        training._restore(segmenter, stored, folder)
     history = runs.load_history(folder, first) if first else []
     before, watched = history[-1]["seconds"] if history else 0.0, held_out()
     for row in take_steps(segmenter, sampler, profile, first, before, progress=sys.stderr.isatty()):
         patient, phantoms = validate(network, watched[:1]), validate(network, watched[1:])
         history.append(row | patient | {"phantoms": mean_dice(phantoms)})
-        runs.save(folder, row["step"], network, variables, history)
+        runs.save(folder, row["step"], network, training._variables(segmenter), history)
         print(f"step {row['step']}: loss {row['loss']:.3f}, {row['seconds']:.0f} s; patient {mean_dice(patient):.3f} "
               f"({', '.join(f'{v:.2f}' for k, v in patient.items() if k.startswith('dice'))}), "
               f"phantoms {mean_dice(phantoms):.3f}", flush=True)  # fmt: skip

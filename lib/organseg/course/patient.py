@@ -84,7 +84,7 @@ def _fetched():
 
 
 def _load(path_of):
-    """The case from the nine files, whose places `path_of` tells."""
+    """The case from the eight files, whose places `path_of` tells."""
     image = path_of(IMAGE)
     case = load_case(image, name=NAME)
     label = np.zeros(case.image.shape, np.uint8)

@@ -67,7 +67,7 @@ class VariedSampler(CropSampler):
 
     Parameters
     ----------
-    scans : list of Scan with labels whose images are in HU, not windowed (`in_hu`)
+    scans : list of Scan with labels whose images are in HU, not windowed
     shares : dict of a scan's kind to the share of crops that come from such scans; `kinds` says
         which kind each scan is
     disturbances : Disturbances
@@ -81,7 +81,8 @@ class VariedSampler(CropSampler):
             k: [s for s, kind in zip(scans, kinds, strict=True) if kind == k] for k in shares
         }
         self.shares = shares
-        self.body = {id(scan): _places_in_the_body(scan) for scan in scans}
+        each = {id(scan): scan for scan in scans}  # a scan may stand there several times
+        self.body = {key: _places_in_the_body(scan) for key, scan in each.items()}
 
     def batch(self, step):
         """As `CropSampler.batch`; the scans of one batch may be of one patient."""
