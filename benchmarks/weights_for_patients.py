@@ -1,21 +1,20 @@
 """Train networks for real scans, from drawings and from what patients' scans may be used.
 
-    drawn       has seen no patient's image: phantoms, phantoms with more variety, real label maps
-                painted with drawn HU
-    pretrained  the same, and the labelled scans of ../shared/data whose licence allows it
+    small       small crops, of which a step takes a third of the time, at a constant rate
+    drawn       goes on from `small` with crops of 48³ and a rate that falls to nothing. Neither has seen a patient's
+                image: they learn from phantoms, phantoms with more variety, real label maps painted with drawn HU
+    pretrained  goes on from `drawn`, with the labelled scans of ../shared/data whose licence allows it
 
-Not what comes with the package yet: that is `train_weights.py`. Both are interrupted and taken up again by the same
-command: what was drawn lies in WORK/cases, a training in WORK/NAME. `--without SCAN` keeps a scan out, to be scored on;
-the folder's name then says so. No seed used here is used to score anything.
-
-On two cores with AVX2 a step takes 1.6 s, so that the 5,400 of each network take two and a half hours.
+Each is interrupted and taken up again by the same command: what was drawn lies in WORK/cases, a training in WORK/NAME.
+`--without SCAN` keeps a scan out, to be scored on; the folder's name then says so. No seed used here is used to score
+anything.
 """
 
 import argparse
 import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,16 +42,30 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHAPE, SPACING = (96, 96, 112), 4.0
 SEEDS = {"plain": range(1000, 1080), "varied": range(10_000, 10_400), "painted": range(40)}
 # The shares of the crops. The phantoms of the course stay in, so that nothing is forgotten.
-SHARES = {
-    "drawn": {"plain": 0.2, "varied": 0.4, "painted": 0.4},
-    "pretrained": {"plain": 0.15, "varied": 0.25, "painted": 0.3, "real": 0.3},
-}
+DRAWN = {"plain": 0.2, "varied": 0.4, "painted": 0.4}
+WITH_PATIENTS = {"plain": 0.15, "varied": 0.25, "painted": 0.3, "real": 0.3}
 # How often a real scan is drawn beside the others: three slices and a head teach less than an abdomen.
 WEIGHTS = {"totalseg_example": 8, "totalseg_slab": 4, "totalseg_s0003": 2, "dcmqi_3slice": 1}
 PROFILE = Profile(
-    "weights", crop_size=48, base_filters=8, spacing=SPACING, steps=5400, learning_rate=4e-3, schedule=True,
-    organ_share=0.6, batch_sum=True, precision="auto", validate_every=200,
+    "weights", crop_size=48, base_filters=8, spacing=SPACING, steps=3000, learning_rate=4e-3, schedule=True,
+    organ_share=0.6, batch_sum=True, precision="auto", validate_every=250,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: what it starts from, what its crops come from, and its profile."""
+
+    start: str | None
+    shares: dict
+    profile: Profile
+
+
+STAGES = {
+    "small": Stage(None, DRAWN, PROFILE.replace(crop_size=32, steps=2500, schedule=False)),
+    "drawn": Stage("small", DRAWN, PROFILE),
+    "pretrained": Stage("drawn", WITH_PATIENTS, PROFILE.replace(steps=1500, learning_rate=2e-3)),
+}
 MOMENTUM = 0.98  # of batch norm: crops differ more than the phantoms', so that averages need more of them
 
 
@@ -140,20 +153,21 @@ def real_scans(without):
 
 
 def held_out():
-    """What the training is watched on: the sample patient, and four phantoms."""
+    """What the training is watched on: the sample patient, and three phantoms."""
     cases = [files.load() for files in find_cases(SHARED / "real_ct") if files.name == "totalseg_example"]
-    cases += [make_phantom(seed, SHAPE) for seed in range(2000, 2004)]
+    cases += [make_phantom(seed, SHAPE) for seed in range(2000, 2003)]
     return [to_scan(to_working(case, WorkingGrid((SPACING,) * 3))) for case in cases]
 
 
-def train(name, folder, cases, profile, without):
+def train(stage, folder, cases, start=None, without=()):
     """Train one network, from where it was left, and write its run folder."""
     scans = [(kind, load(path)) for kind, path in tqdm(cases, desc="reading")]
-    if "real" in SHARES[name]:
+    if "real" in stage.shares:
         scans += [("real", scan) for scan in real_scans(without)]
     kinds, scans = zip(*scans, strict=True)
+    profile = stage.profile
     options = {k: v for k, v in profile.crops.items() if k != "augment"}
-    sampler = VariedSampler(scans, kinds, SHARES[name], seed=1, **options)
+    sampler = VariedSampler(scans, kinds, stage.shares, seed=1, **options)
     architecture = {"network": "unet", "num_classes": NUM_CLASSES, "base_filters": profile.base_filters, "levels": 4}
     names = sorted({scan.name for scan in scans})
     settings = runs.describe(architecture, WorkingGrid((SPACING,) * 3), profile=asdict(profile), seed=1,
@@ -163,6 +177,8 @@ def train(name, folder, cases, profile, without):
         runs.save_settings(folder, settings)
     keras.utils.set_random_seed(1)
     network = runs.build(architecture, resolve_precision(profile.precision))
+    if start:
+        network.set_weights(runs.load_run(start).network.get_weights())
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = MOMENTUM
@@ -182,10 +198,10 @@ def train(name, folder, cases, profile, without):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(SHARES)}; both by default")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(STAGES)}; all by default, each from the one before")
     parser.add_argument("--work", default="results/weights", help="where cases and run folders are kept")
     parser.add_argument("--out", help="where the finished weights go; by default nowhere")
-    parser.add_argument("--without", nargs="*", default=["amos_0001_slab"], help="real scans not to train on")
+    parser.add_argument("--without", nargs="*", default=[], help="real scans that 'pretrained' is not to train on")
     parser.add_argument("--steps", type=int, help="a shorter run")
     options = parser.parse_args()
     maps = sorted((SHARED / "labels_full").glob("*.nii.gz"))
@@ -194,12 +210,15 @@ def main():
     warnings.simplefilter("ignore")
     work = Path(options.work)
     cases = draw_all(work / "cases", maps)
-    profile = PROFILE.replace(steps=options.steps) if options.steps else PROFILE
-    for name in options.names or SHARES:
-        kept_out = [scan for scan in options.without if scan in WEIGHTS] if name == "pretrained" else []
+    for name in options.names or STAGES:
+        stage = STAGES[name]
+        if options.steps:
+            stage = replace(stage, profile=stage.profile.replace(steps=options.steps))
+        kept_out = [scan for scan in options.without if "real" in stage.shares]
         folder = work / "_without_".join([name, *kept_out])
-        train(name, folder, cases, profile, kept_out)
-        if options.out:
+        print(f"{folder}:", flush=True)
+        train(stage, folder, cases, stage.start and work / stage.start, kept_out)
+        if options.out and name != "small":
             target = Path(options.out) / name
             target.mkdir(parents=True, exist_ok=True)
             halve(folder / "model.weights.h5", target / "model.weights.h5")

@@ -26,30 +26,32 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "SPACING", 16.0)
     monkeypatch.setattr(weights, "SEEDS", {"plain": range(2), "varied": range(2), "painted": range(1)})
     tiny = {"crop_size": 16, "base_filters": 1, "steps": 2, "validate_every": 1}
-    monkeypatch.setattr(weights, "PROFILE", weights.PROFILE.replace(**tiny))
+    stage = weights.Stage(None, weights.DRAWN, weights.PROFILE.replace(**tiny))
     monkeypatch.setattr(weights, "held_out", lambda: [to_scan(to_working(phantom, grid))] * 2)
     grid, phantom = WorkingGrid((16.0,) * 3), make_phantom(5, (24, 24, 28))
     voxels = np.zeros((60, 48, 40), np.uint8)
     voxels[20:40, 10:35, 5:35] = 9
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1.5, 1.5, 1.5, 1])), tmp_path / "one.nii.gz")
     (tmp_path / "one.json").write_text(json.dumps({"liver": 9}), encoding="utf-8")
-    return tmp_path, [tmp_path / "one.nii.gz"]
+    return tmp_path, [tmp_path / "one.nii.gz"], stage
 
 
 def test_a_network_is_trained_and_taken_up_again(small):
-    folder, maps = small
+    folder, maps, stage = small
     cases = weights.draw_all(folder / "cases", maps)
     assert [kind for kind, _ in cases].count("painted") == 1 and len(cases) == 5
     times = {path: path.stat().st_mtime_ns for _, path in cases}
-    weights.train("drawn", folder / "run", cases, weights.PROFILE, [])
+    weights.train(stage, folder / "run", cases)
     first = (folder / "run" / "history.csv").read_text(encoding="utf-8")
     run = load_run(folder / "run")
     assert run.grid.spacing == (16.0,) * 3 and len(run.settings["trained_on"]) == 5
     assert [line.split(",")[0] for line in first.splitlines()] == ["step", "1", "2"]
     assert weights.draw_all(folder / "cases", maps) == cases
     assert {path: path.stat().st_mtime_ns for _, path in cases} == times  # nothing is drawn twice
-    weights.train("drawn", folder / "run", cases, weights.PROFILE, [])
+    weights.train(stage, folder / "run", cases)
     assert (folder / "run" / "history.csv").read_text(encoding="utf-8") == first
+    weights.train(stage, folder / "next", cases, start=folder / "run")
+    assert load_run(folder / "next").settings["trained_on"] == run.settings["trained_on"]
 
 
 def test_the_loss_is_dice_and_cross_entropy_by_hand():

@@ -21,7 +21,7 @@ from organseg.cases import Case
 from organseg.errors import OrgansegError
 from organseg.organs import ORGAN_IDS
 from organseg.phantom.crops import cloud
-from organseg.phantom.variety import draw_contrast
+from organseg.phantom.variety import draw_contrast, draw_stool, draw_tissue
 from organseg.volumes import read_volume
 
 FINE, COARSE = 2.0, 4.0  # mm: what is painted on, and what comes out
@@ -125,14 +125,15 @@ class LabelMap:
         """A Case of this anatomy with HU drawn from the seed, at 4 mm, without noise."""
         rng = np.random.default_rng([seed, 7])
         hu, enhanced = draw_contrast(rng)
-        hu["fat"] = rng.uniform(-118, -85)
-        image = self._brightness(rng, hu, enhanced)[self.structures]
+        tissue = draw_tissue(rng, enhanced)
+        hu["fat"] = tissue.fat
+        image = self._brightness(rng, hu, tissue, enhanced)[self.structures]
         self._paint_wall(rng, image, hu)
-        self._paint_between(rng, image, hu)
+        self._paint_between(rng, image, hu, tissue)
         self._paint_vessels(rng, image, hu)
-        self._paint_bone(rng, image)
+        self._paint_bone(rng, image, tissue)
         for name in self.depth_in_hollow:
-            self._fill(rng, image, name, enhanced)
+            self._fill(rng, image, name, tissue)
         self._paint_lesions(rng, image)
         image = ndimage.gaussian_filter(image, np.sqrt(3) / 2.355)  # see `geometry.to_working`
         x, y, z = self.label.shape
@@ -143,12 +144,11 @@ class LabelMap:
             image.astype(np.float32), self.label, affine, name, ORGAN_IDS, patient=self.name
         )
 
-    def _brightness(self, rng, hu, enhanced):
+    def _brightness(self, rng, hu, tissue, enhanced):
         """HU of every structure id: a float32 array (256,)."""
         table = np.full(256, hu["fat"], np.float32)
-        bile = rng.uniform(-4, 28) if rng.random() < 0.9 else rng.uniform(30, 120)
         drawn = {
-            BONE: lambda: rng.uniform(90, 300),
+            BONE: lambda: 200 * tissue.marrow + rng.normal(0, 15),
             ARTERIES: lambda: hu["artery"] + rng.normal(0, 4),
             VEINS: lambda: hu["vena cava"] + rng.normal(0, 8 if enhanced else 2),
             MUSCLES: lambda: hu["muscle"] + rng.normal(0, 4),
@@ -161,9 +161,9 @@ class LabelMap:
             ("spleen",): lambda: hu["spleen"],
             ("pancreas",): lambda: hu["pancreas"] - 12,
             ("heart",): lambda: hu["heart"],
-            ("gallbladder",): lambda: bile,
+            ("gallbladder",): lambda: tissue.bile,
             ("costal",): lambda: rng.uniform(70, 180),
-            ("spinal_cord",): lambda: rng.uniform(20, 45),
+            ("spinal_cord",): lambda: tissue.spinal_canal,
             ("thyroid",): lambda: rng.uniform(80, 180),
             HOLLOW: lambda: hu["gut wall"] + rng.normal(0, 6),
         }
@@ -183,11 +183,11 @@ class LabelMap:
         image[(out > skin) & (out <= skin + 2.2)] = 10
         image[out > skin + 2.2] = -1000
 
-    def _paint_between(self, rng, image, hu):
+    def _paint_between(self, rng, image, hu, tissue):
         image[self.between["intercostal"]] = hu["muscle"] + rng.normal(0, 10)
         if rng.random() < 0.9:
             image[self.between["pleura"]] = hu["muscle"] + rng.normal(0, 8)
-        image[self.between["disc"]] = rng.uniform(60, 115)
+        image[self.between["disc"]] = tissue.disc
 
     def _paint_vessels(self, rng, image, hu):
         """Vessels in the fat and in the liver: where two clouds are both near zero."""
@@ -207,13 +207,13 @@ class LabelMap:
                 self.free & (cloud(rng, image.shape, rng.uniform(4, 12)) > rng.uniform(0.8, 2))
             ] = rng.uniform(-20, 40)
 
-    def _paint_bone(self, rng, image):
+    def _paint_bone(self, rng, image, tissue):
         """Bone is brightest at its surface."""
         bone, depth = self.depth_in_bone > 0, self.depth_in_bone
-        brighter = rng.uniform(300, 700) - rng.uniform(90, 300)
+        brighter = tissue.cortex - 200 * tissue.marrow
         image[bone] += brighter * np.clip(1 - depth[bone] / rng.uniform(2.5, 6), 0, 1)
 
-    def _fill(self, rng, image, name, enhanced):
+    def _fill(self, rng, image, name, tissue):
         """What a hollow organ holds: fluid, food or stool, gas on top, an agent that was drunk."""
         wall = 3.0 if name == "urinary_bladder" else rng.uniform(2, 5)
         inside = self.depth_in_hollow[name] > wall
@@ -221,11 +221,11 @@ class LabelMap:
         if not inside.any() or name == "esophagus":
             return
         if name == "urinary_bladder":
-            excreted = enhanced and rng.random() < 0.2
-            image[inside] = rng.uniform(100, 500) if excreted else rng.uniform(-5, 18)
+            image[inside] = tissue.urine
         elif name == "colon":
-            stool = rng.uniform(15, 140) * _coarse_cloud(rng, shape, rng.uniform(2, 4))
-            image[inside] = rng.uniform(-30, 70) + stool[inside]
+            stool = draw_stool(rng)
+            lumps = stool["stool_contrast"] * _coarse_cloud(rng, shape, rng.uniform(2, 4))
+            image[inside] = stool["stool"] + lumps[inside]
             image[
                 inside & (_coarse_cloud(rng, shape, rng.uniform(8, 25)) > rng.uniform(-0.8, 1.8))
             ] = -930

@@ -19,6 +19,7 @@ def paint(patient, skeleton, organs, spacing):
     edge = float(np.mean(spacing))
     canvas = Canvas(skeleton.axes[0].shape, edge, tissue.fat, tissue.fat_planes)
     skin, frame, cavity = anatomy.body_wall(*skeleton.axes, patient)
+    _paint_arms(canvas, patient, skeleton)
     _paint_wall(canvas, patient, skeleton.axes[2], skin, frame, cavity)
     _paint_gut(canvas, patient, organs, cavity)
     _paint_muscles(canvas, patient, skeleton)
@@ -42,6 +43,17 @@ def _paint_wall(canvas, patient, z, skin, frame, cavity):
     canvas.paint(
         everywhere, cavity, canvas.fat if patient.tissue.ascites is None else patient.tissue.ascites
     )
+
+
+def _paint_arms(canvas, patient, space):
+    for points in patient.arms:
+        beside = points + (np.sign(points[:, :1]) * patient.fat / patient.scale[0]) * (1, 0, 0, 0)
+        box, arm = space.tube(anatomy.curve(beside))
+        canvas.paint(box, arm, 10.0)  # skin, fat, muscle, bone
+        canvas.paint(box, arm + 2.5, canvas.fat)
+        canvas.paint(box, arm + 2.5 + 0.4 * patient.fat, patient.hu("muscle"))
+        bone = anatomy.curve(beside * (1, 1, 1, 0.25))
+        canvas.paint(*space.tube(bone), patient.tissue.cortex)
 
 
 def _paint_muscles(canvas, patient, space):

@@ -99,6 +99,7 @@ class Patient:
     strands: tuple = ()  # (points, structure) of thin vessels in the fat
     lesions: tuple = ()  # (organ, centre, radius in mm, HU)
     calcium: tuple = ()  # (centre, radius in mm, HU)
+    arms: tuple = ()  # points and radii (mm) beside the average body; fat moves them outwards
 
     def hu(self, name):
         """HU of a structure: as drawn, or at this patient's contrast timing."""

@@ -6,7 +6,7 @@ that real scans differ in is drawn anew for each patient, in three groups that c
 at a time, so that what each brings can be measured:
 
     contrast    from none to early arterial to late; the HU of every structure for itself
-    shapes      lean and fat, small and large organs, missing ones, resected ones
+    shapes      lean and fat, small and large organs, missing ones, resected ones, arms
     contents    food, fluid, stool and gas; vessels and nodes in the fat; lesions, calcium, ascites
 
 What a scanner adds (noise, kernels, slices, cuts) is drawn for each crop: see `scanner`.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from organseg.phantom import anatomy
-from organseg.phantom.patient import ENHANCEMENT, JITTERED, draw_patient
+from organseg.phantom.patient import ENHANCEMENT, JITTERED, Tissue, draw_patient
 
 # HU without contrast agent.
 PLAIN = {
@@ -91,11 +91,10 @@ def draw_contrast(rng):
     return {name: float(value) for name, value in hu.items()}, not plain
 
 
-def _contrast(rng, patient):
-    hu, enhanced = draw_contrast(rng)
+def draw_tissue(rng, enhanced):
+    """The `Tissue` of one scan: what blood does not reach, or what excretes the agent."""
     excreted = enhanced and rng.random() < 0.2  # the kidneys have begun to excrete the agent
-    tissue = replace(
-        patient.tissue,
+    return Tissue(
         fat=rng.uniform(-118, -85),
         heart_wall=(40 if enhanced else 21) + rng.normal(0, 8),
         oesophagus=45 + rng.normal(0, 8),
@@ -108,7 +107,16 @@ def _contrast(rng, patient):
         medulla=rng.uniform(0, 60) if enhanced else rng.uniform(-4, 4),
         bile=rng.uniform(-4, 28) if rng.random() < 0.9 else rng.uniform(30, 120),
     )
-    return replace(patient, drawn_hu=hu, tissue=tissue)
+
+
+def draw_stool(rng):
+    """The HU of stool, and by how much its lumps differ."""
+    return {"stool": rng.uniform(-30, 70), "stool_contrast": rng.uniform(15, 140)}
+
+
+def _contrast(rng, patient):
+    hu, enhanced = draw_contrast(rng)
+    return replace(patient, drawn_hu=hu, tissue=draw_tissue(rng, enhanced))
 
 
 def _shapes(rng, patient):
@@ -127,6 +135,7 @@ def _shapes(rng, patient):
         factor={name: float(value) for name, value in factor.items()},
         offset=offset,
         table=rng.uniform(2, 25),
+        arms=_draw_arms(rng) if rng.random() < 0.2 else (),
         has_gallbladder=bool(rng.random() < 0.8),
         has_spleen=bool(rng.random() < 0.96),
         stomach_length=int(rng.integers(2, 4)) if resected else patient.stomach_length,
@@ -137,14 +146,19 @@ def _shapes(rng, patient):
     )
 
 
+def _draw_arms(rng):
+    """Arms that lie beside the body: from shoulder to hand, each a tube with a bone in it."""
+    radii = rng.uniform(0.7, 1.15) * np.array([58, 44, 28])
+    elbow, y = 160 + radii[1] + rng.uniform(0, 15), rng.uniform(-45, 25)
+    places = [(elbow - 20, y, 300), (elbow, y - 5, 30), (elbow - 15, y + 35, -200)]
+    points = np.concatenate([places, radii[:, None]], axis=1)
+    return tuple(points * (side, 1, 1, 1) for side in (1, -1))
+
+
 def _contents(rng, patient):
     patient = _fill_stomach(rng, _fill_bowel(rng, patient))
-    tissue = replace(
-        patient.tissue,
-        ascites=rng.uniform(-5, 25) if rng.random() < 0.04 else None,
-        stool=rng.uniform(-30, 70),
-        stool_contrast=rng.uniform(15, 140),
-    )
+    ascites = rng.uniform(-5, 25) if rng.random() < 0.04 else None
+    tissue = replace(patient.tissue, ascites=ascites, **draw_stool(rng))
     return replace(
         patient,
         tissue=tissue,
