@@ -22,6 +22,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 import psutil
+import requests
 from tqdm.auto import tqdm
 
 from archives import files_under, open_archive
@@ -90,7 +91,7 @@ def _prepare_locked(options, table, source, out, before):
     scratch = out / ".scratch"
     for litter in [scratch, *out.glob(".writing-*"), *out.glob("[il]*T[rs]/.writing-*")]:  # of a run that was killed
         shutil.rmtree(litter) if litter.is_dir() else litter.unlink(missing_ok=True)
-    if not options.source and "url" not in table:
+    if not options.source and "register" in table:
         raise OrgansegError(
             f"{options.name}: found no --from; register at {table['register']}, download the archive, and name it "
             "with --from"
@@ -139,7 +140,7 @@ def _prepare_locked(options, table, source, out, before):
             print(f"look at {name}: {'; '.join(lines)}")
     if not ready:
         raise OrgansegError(f"{path}: found no usable case ({next(iter(left_out.values()))}); nothing was prepared")
-    if options.delete_archive and not options.source:
+    if options.delete_archive and not options.source and path.is_file():
         path.unlink()
         with suppress(OSError):  # it is not empty: what else lies there is not ours
             path.parent.rmdir()
@@ -154,6 +155,8 @@ def _obtain(options, table, source, out):
         path = Path(options.source)
         _check_disk(out, sum(file.stat().st_size for file in files_under(path) if file.is_file()))
         return path
+    if options.name == "sample-patient" and not options.source:
+        return _fetch_sample_patient()
     path = Path(options.source or out / "archive" / table["url"].rpartition("/")[2])
     _check_disk(out, table.get("bytes", table["gigabytes"] * 1e9), source["limit"], table["cases"], path)
     if not options.source:
@@ -161,6 +164,17 @@ def _obtain(options, table, source, out):
     elif path.is_file() and not (out / "dataset.json").is_file():
         check_md5(path, table.get("md5"), "look whether the download is whole, or of another version")
     return path
+
+
+def _fetch_sample_patient():
+    """The folder of its files, in the user's cache, where the chapters look too."""
+    from organseg.course.patient import fetch_files  # the other sets need none of the course
+
+    try:
+        return fetch_files()
+    except (requests.RequestException, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise OrgansegError(f"sample-patient: {reason}; expected a connection; run this again") from None
 
 
 def _remove_withdrawn(out, before, plans):

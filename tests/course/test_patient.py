@@ -4,13 +4,17 @@ import functools
 import hashlib
 import http.server
 import threading
+from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pytest
 
+import prepare
 from organseg import sample_patient
 from organseg.course import patient
+from organseg.folders import find_cases
+from organseg.organs import ORGAN_IDS
 
 VOXELS = np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7) - 100
 AFFINE = np.diag([3.0, 3, 3, 1])
@@ -95,3 +99,20 @@ def test_the_shared_folder_comes_before_the_net(server, shared, monkeypatch):
     monkeypatch.setattr(patient, "SHARED", shared / "data" / "real_ct")
     case = sample_patient()
     assert case.image.shape == (122, 101, 112) and set(np.unique(case.label)) == set(range(8)) and not server
+
+
+def test_the_data_script_makes_a_data_folder_of_it(server, tmp_path, capsys):
+    prepare.main(["sample-patient", "--out", str(tmp_path / "out"), "--delete-archive"])
+    (files,) = find_cases(tmp_path / "out")
+    assert is_the_patient(replace(files.load(), patient=patient.NAME)) and files.annotated == ORGAN_IDS
+    assert "Apache-2.0" in (tmp_path / "out" / "DATASET.md").read_text(encoding="utf-8")
+    prepare.main(["sample-patient", "--out", str(tmp_path / "out")])
+    assert "nothing to do" in capsys.readouterr().out and len(server) == 8
+
+
+def test_the_data_script_says_in_one_line_that_there_is_no_connection(published, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(patient, "FOLDER", "http://127.0.0.1:9/")
+    with pytest.raises(SystemExit) as ended:
+        prepare.main(["sample-patient", "--out", str(tmp_path / "out")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and line.startswith("prepare: sample-patient:") and "run this again" in line

@@ -54,7 +54,7 @@ def sample_patient():
     None
     """
     try:
-        case = _from_folder(os.environ.get("ORGANSEG_PATIENT")) or _from_shared() or _fetched()
+        case = _from_shared() or _load(fetch_files())
     except (OrgansegError, OSError, ValueError, requests.RequestException) as error:
         found = f"found no sample patient ({' '.join(str(error).split()):.150})"
         print(f"{found}; expected a connection, or its files in the folder ORGANSEG_PATIENT")
@@ -63,32 +63,35 @@ def sample_patient():
     return case
 
 
-def _from_folder(folder):
-    return _load(lambda name: Path(folder) / name) if folder else None
-
-
-def _from_shared():
-    image, label = SHARED / f"imagesTr/{NAME}_0000.nii.gz", SHARED / f"labelsTr/{NAME}.nii.gz"
-    kept = Path(pooch.os_cache("organseg")) / IMAGE
-    return load_case(image, label) if image.is_file() and not kept.is_file() else None
-
-
-def _fetched():
+def fetch_files():
+    """The folder of the eight files: ORGANSEG_PATIENT, or the user's cache, fetched and checked."""
+    if folder := os.environ.get("ORGANSEG_PATIENT"):
+        return Path(folder)
     store = pooch.create(
         path=pooch.os_cache("organseg"),
         base_url=FOLDER,
         registry=dict(zip(FILES, SUMS, strict=True)),
     )
     pooch.get_logger().setLevel("WARNING")  # not a line for each file
-    return _load(store.fetch)
+    for name in FILES:
+        store.fetch(name)
+    return store.abspath
 
 
-def _load(path_of):
-    """The case from the eight files, whose places `path_of` tells."""
-    image = path_of(IMAGE)
+def _from_shared():
+    """The case that lies beside a clone, if nothing else is nearer."""
+    image, label = SHARED / f"imagesTr/{NAME}_0000.nii.gz", SHARED / f"labelsTr/{NAME}.nii.gz"
+    kept = Path(pooch.os_cache("organseg")) / IMAGE
+    nearer = os.environ.get("ORGANSEG_PATIENT") or kept.is_file()
+    return None if nearer or not image.is_file() else load_case(image, label)
+
+
+def _load(folder):
+    """The case from its eight files."""
+    image = folder / IMAGE
     case = load_case(image, name=NAME)
     label = np.zeros(case.image.shape, np.uint8)
     for name, organ in MASKS.items():
-        mask = read_on_grid(path_of(f"example_seg/{name}.nii.gz"), case.image, case.affine, image)
+        mask = read_on_grid(folder / f"example_seg/{name}.nii.gz", case.image, case.affine, image)
         label[mask > 0] = organ
     return Case(case.image, label, case.affine, NAME, patient=NAME)
