@@ -138,7 +138,7 @@ def pretrained():
     averages = np.nanmean(organ_dice(seen, predicted(run, seen))), np.nanmean(scores)
     told_apart = "{:.3f} in training, {:.3f} in the test".format(*averages)
     result("pretrained: Dice on training and unseen phantoms within 0.05", told_apart, abs(np.diff(averages)[0]) < 0.05)
-    size = sum(path.stat().st_size for path in runs.PRETRAINED.iterdir()) / 1e6
+    size = sum(path.stat().st_size for path in (runs.WEIGHTS / "pretrained").iterdir()) / 1e6
     result("pretrained: at most 5 MB", f"{size:.2f} MB", size <= 5)
     full, half = (predicted(run, cases[:2], precision=p) for p in ("float32", "mixed_bfloat16"))
     same = np.mean([np.mean(a == b) for a, b in zip(full, half, strict=True)])

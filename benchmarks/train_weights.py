@@ -51,7 +51,7 @@ def halve(source, target):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default="results/weights", help="run folder of the training")
-    parser.add_argument("--out", default=str(runs.PRETRAINED), help="where the finished weights go")
+    parser.add_argument("--out", default=str(runs.WEIGHTS / "pretrained"), help="where the finished weights go")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with ProcessPoolExecutor(2) as pool:

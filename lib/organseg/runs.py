@@ -7,7 +7,8 @@
     RUN/checkpoint.npz      the same and the optimiser's state, to go on from (`--resume`)
     RUN/history.csv         losses and Dice of each validation (the command line draws curves.png)
 
-The weights that come with the package lie in such a folder too; its name is 'pretrained'.
+Two networks come with the package in such folders: 'drawn', trained on drawings alone, and
+'pretrained', which has seen a few patients' scans as well.
 """
 
 import json
@@ -29,7 +30,8 @@ from organseg.scans import HU_WINDOW
 # Of the networks that a run.json may ask for, so that a damaged one does not fill the memory.
 LARGEST = {"num_classes": 256, "base_filters": 64, "levels": 6, "spatial_dims": 3}
 FILES = ("run.json", "model.weights.h5", "checkpoint.npz", "history.csv")
-PRETRAINED = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = ("pretrained", "drawn")
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,8 @@ class Run:
 
 def describe(architecture, grid, **more):
     """The content of run.json."""
-    return {
-        "architecture": architecture,
-        "grid": {"spacing": list(grid.spacing), "factor": grid.factor},
-        "window": list(HU_WINDOW),
-    } | more
+    grid = {"spacing": list(grid.spacing), "factor": grid.factor}
+    return {"architecture": architecture, "grid": grid, "window": list(HU_WINDOW)} | more
 
 
 def build(architecture, dtype=None):
@@ -73,9 +72,9 @@ def save_settings(folder, settings):
 
 def load_settings(folder):
     """The content of run.json (dict), its WorkingGrid and the folder; see `load_run`."""
-    folder = PRETRAINED if str(folder) == "pretrained" else Path(folder)
+    folder = WEIGHTS / folder if str(folder) in SHIPPED else Path(folder)
     path = folder / "run.json"
-    expected = "expected a folder written by 'organseg train', or 'pretrained'"
+    expected = "expected a folder written by 'organseg train', or 'pretrained' or 'drawn'"
     if not path.is_file():
         raise OrgansegError(f"{folder}: found no run.json; {expected}")
     try:
@@ -95,7 +94,7 @@ def load_settings(folder):
 
 
 def load_run(folder):
-    """Read a run folder, or 'pretrained': the weights that come with the package.
+    """Read a run folder, or 'pretrained' or 'drawn': networks that come with the package.
 
     An OrgansegError says that it is none, has no weights yet, or not those that run.json says.
 

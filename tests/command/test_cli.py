@@ -260,7 +260,7 @@ def test_info_tells_what_a_file_holds(shared, capfd):
 def test_pretrained_weights_come_with_the_package():
     pretrained = runs.load_run("pretrained")
     assert pretrained.network.count_params() < 1_300_000
-    assert sum(p.stat().st_size for p in runs.PRETRAINED.iterdir()) <= 5_000_000
+    assert sum(p.stat().st_size for p in (runs.WEIGHTS / "pretrained").iterdir()) <= 5_000_000
     assert not set(pretrained.settings["trained_on"]) & {f"phantom_{seed:04d}" for seed in range(1000)}
 
 

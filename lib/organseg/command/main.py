@@ -110,7 +110,9 @@ def _add_prediction(command):
     add("predictions", help="folder of predictions with the cases' names")
     add("--out", help="CSV, a row per case and organ (PREDICTIONS/table.csv); pictures beside it")
     add("--run", help="run folder: what it was trained on needs no prediction")
-    command(work.info)("image", help="a NIfTI file")
+    add = command(work.info)
+    add("image", help="a NIfTI file")
+    add("--doctor", **YES, help="also ask the network whether the body lies as the header says")
 
 
 def _positive(text):

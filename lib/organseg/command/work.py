@@ -149,7 +149,9 @@ def _images_of(path, skip):
 
 
 def _predict_one(run, file, target, options):
+    from organseg.command import doctor
     from organseg.inference import predict as segment
+    from organseg.runs import SHIPPED
 
     case = file.load()
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
@@ -158,6 +160,9 @@ def _predict_one(run, file, target, options):
     voxels, ml = np.bincount(label.ravel(), minlength=8), abs(np.linalg.det(case.affine)) / 1000
     found = [f"{organ.name} {voxels[organ.id] * ml:.0f} ml" for organ in ORGANS if voxels[organ.id]]
     print(f"{file.name}: {', '.join(found) or 'no organ found'}; wrote {target}")
+    if str(options.run) in SHIPPED:  # other networks may know only a part of the organs
+        for line in doctor.doubts_about(run, case, label):
+            warn(f"{file.name}: {line}: is the file's header right? The labels follow it")
 
 
 def evaluate(options):
@@ -232,6 +237,11 @@ def info(options):
     ends = f"{values.min():g} to {values.max():g} HU"
     print(f"values   {ends}; 1 % below {low:g}, 1 % above {high:g}")
     lines = [str(warning.message) for warning in told] + doubts(case)
+    if options.doctor:
+        from organseg.command import doctor
+        from organseg.runs import load_run
+
+        lines += doctor.told(doctor.mirrored(load_run("pretrained"), case))
     found = [f"look at  {line}" for line in lines]
     print("\n".join(found or ["nothing looks wrong"]))
 

@@ -1,9 +1,9 @@
 """The CNN of chapter 3, which names the body level of an axial slice, with its weights."""
 
+from organseg import runs
 from organseg.networks import cnn
-from organseg.runs import PRETRAINED
 
-WEIGHTS = PRETRAINED / "body_level.weights.h5"
+WEIGHTS = runs.WEIGHTS / "body_level.weights.h5"
 ARCHITECTURE = {"num_classes": 4, "input_size": 64, "base_filters": 4, "levels": 4}
 
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from organseg.errors import OrgansegError
 from organseg.organs import ORGANS
-from organseg.runs import PRETRAINED
+from organseg.runs import WEIGHTS
 
-GALLERY = PRETRAINED / "broken_runs.npz"
+GALLERY = WEIGHTS / "broken_runs.npz"
 
 
 @dataclass(frozen=True)

@@ -139,14 +139,14 @@ def _places_in_the_body(scan):
 def draw_cut(rng, places, shape):
     """The voxels of a crop outside a drawn slab or field of view: a bool array, or None.
 
-    A slab has 3 to 30 slices of the crop; a field of view is round or square, in the scan's plane.
+    A slab has 1 to 30 slices of the crop; a field of view is round or square, in the scan's plane.
     """
     if rng.random() > 0.45:
         return None
     size, kind = places.shape[1:], rng.random()
     outside = np.zeros(size, dtype=bool)
     if kind < 0.6:
-        thick = int(log_uniform(rng, 3, 30))
+        thick = int(log_uniform(rng, 1, 30))
         first = rng.integers(-thick // 3, size[2] - 2 * thick // 3 + 1)
         outside[:, :, : max(first, 0)] = outside[:, :, max(first + thick, 0) :] = True
     if kind > 0.4:
