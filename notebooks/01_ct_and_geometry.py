@@ -73,7 +73,7 @@ print(case.image.shape, case.image.dtype, case.label.shape, case.label.dtype)
 organseg.show_volume(organseg.make_phantom(50, (72, 72, 56)))
 
 # %% [markdown]
-# A real CT works in the same way here; at the end of the chapter you can put one beside the phantom.
+# A real patient comes at the end of the chapter, beside the phantom.
 #
 # ## A file: numbers and an affine
 #
@@ -660,11 +660,50 @@ for organ in organseg.ORGANS:
 # In the paper {cite}`roth2018` too, liver, spleen and stomach have the highest Dice, and artery, vein, gallbladder and
 # pancreas the lowest. The grid is one of the reasons, not the only one.
 #
-# ## Beside a real CT
+# ## Beside a real patient
+#
+# How far does the drawing go? Here is a real abdomen: a CT without contrast agent, with voxels of 3 mm, from the
+# repository of TotalSegmentator {cite}`wasserthal2023`. Its organs were not drawn by an expert. They are what the
+# network of that name found, a *reference prediction*: good enough to compare with, and not the truth. The first time,
+# the 2 MB come from the net; without a connection the cell says so, and the phantom stands in for the patient.
+
+# %% tags=["patient"]
+patient = organseg.sample_patient() or case
+print(f"\n{patient.image.shape}, {patient.spacing[0]:.0f} mm, {patient.axes}\n")
+print(f"{'':12}{'phantom':>8}{'patient':>24}")
+for organ in organseg.ORGANS:
+    print(f"{organ.name:12}", end="")
+    for scan in (case, patient):
+        low, middle, high = np.percentile(scan.image[scan.label == organ.id], (5, 50, 95))
+        print(f"{middle:5.0f} HU, {low:4.0f} to {high:4.0f}", end="   ")
+    print()
+
+# %% [markdown]
+# Without contrast agent the blood has no light of its own: in this patient artery, vein, liver and spleen have nearly
+# the same middle value, 34 to 46 HU, and the ranges of all four overlap. In the phantom artery and liver are 65 HU
+# apart. The darkest twentieth of the stomach lies below −600 HU, for there is air in it. The pancreas has −9 HU, less
+# than water: it is thin, with fat between its lobes, and most of its voxels hold some of both. Now look at both, in one
+# window:
+
+# %% tags=["patient"] alt="Four slices in one window. The phantom: smooth organs of even grey, bright vessels, an empty table. The patient: grainy, hardly a difference of grey between the organs, stool and gas in the bowel, fine strands in the fat, pelvic bones."
+figure, rows = plt.subplots(2, 2, figsize=(6.4, 6.6), layout="constrained")
+for column, (name, scan) in enumerate({"phantom": case, "patient": patient}.items()):
+    width, _, height = np.array(scan.image.shape) * scan.spacing
+    for axes, view, across in zip(rows[:, column], ("axial", "coronal"), (width, height)):
+        axes.imshow(slice_picture(scan, view, best_slice(scan.label, view), opacity=0), extent=(0, width, 0, across))
+        axes.set(title=f"{name}, {view}", xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# (CT: the TotalSegmentator project, Apache-2.0.) What differs? The patient has more of everything: folds of bowel with
+# stool and gas, vessels of all sizes, muscles with fat in them, and in other patients diseases, implants, breath and
+# heartbeat that blur. The phantom's borders are sharp and its labels exact, while real borders are drawn differently
+# even by experts. A phantom is good for learning how things work, and for tests whose answer is known. A network that
+# has learnt from such drawings alone finds next to nothing in this patient; what a drawing must have for that, and how
+# far it leads, [the page about real scans](../book/patients.md) shows.
 #
 # If you have a CT as a NIfTI file that you may use, write its path below, for example `"/content/my_ct.nii.gz"`.
-# Without one, you see the phantom alone. (The paper's scans are not public. `organseg.load_case`
-# reads NIfTI files of any orientation; other formats, such as DICOM, must be converted first.)
+# (`organseg.load_case` reads NIfTI files of any orientation; other formats, such as DICOM, must be converted first.)
 
 # %% alt="The middle slice of the phantom in radiological view."
 my_ct = None  # the path of a CT, in quotes
@@ -680,11 +719,6 @@ for axes, (name, one) in zip(panels.flat, shown.items()):
     axes.set(title=name, xticks=[], yticks=[])
 
 # %% [markdown]
-# What differs? A real CT has more of everything: folds of bowel, vessels of all sizes, diseases, implants, breath and
-# heartbeat that blur, and organs whose borders even experts draw differently. A phantom's borders are sharp and its
-# labels are exact. It is good for learning how things work, and for tests whose answer is known. What a network
-# trained on it scores says nothing about patients.
-#
 # ## Exercises
 #
 # ### Exercise 1.1 ★ Axis codes

@@ -222,6 +222,9 @@ def _lesson(notebook):
 
 def store(path, notebook, measures):
     """Write a notebook that has run beside its text, and what the run took into the head of both."""
+    shown = [cell for cell in code(notebook) if has_tag(cell, "patient")]
+    if any("found no sample patient" in str(cell.outputs) for cell in shown):
+        sys.exit(f"{path.name}: found no sample patient; expected one, whom the stored pictures show; see its cells")
     line, pattern = measured_line(measures), rf"{re.escape(MEASURED)}.*"
     heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
     if len(heads) != 1 or MEASURED not in heads[0].source:

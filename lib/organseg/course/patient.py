@@ -63,6 +63,17 @@ def sample_patient():
     return case
 
 
+def at_hand():
+    """Whether `sample_patient` needs no connection: a bool.
+
+    >>> at_hand() in (True, False)
+    True
+    """
+    kept = Path(pooch.os_cache("organseg")) / FILES[-1]
+    beside = SHARED / f"imagesTr/{NAME}_0000.nii.gz"
+    return bool(os.environ.get("ORGANSEG_PATIENT")) or kept.is_file() or beside.is_file()
+
+
 def fetch_files():
     """The folder of the eight files: ORGANSEG_PATIENT, or the user's cache, fetched and checked."""
     if folder := os.environ.get("ORGANSEG_PATIENT"):
