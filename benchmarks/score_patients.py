@@ -1,6 +1,6 @@
 """Score networks on the real scans of ../shared/data/real_ct, each on its own grid: a row per network, scan and organ.
 
-    python benchmarks/score_patients.py drawn=results/weights/drawn --scans totalseg_example
+python benchmarks/score_patients.py drawn=results/weights/drawn --scans totalseg_example
 """
 
 import argparse

@@ -14,7 +14,7 @@ import argparse
 import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from organseg.geometry import WorkingGrid, to_working
 from organseg.losses import dice_loss
 from organseg.organs import NUM_CLASSES, ORGAN_IDS
 from organseg.phantom import make_phantom
-from organseg.phantom.crops import VariedSampler
+from organseg.phantom.crops import Disturbances, VariedSampler
 from organseg.phantom.label_map import LabelMap
 from organseg.phantom.variety import Variety
 from organseg.profiles import Profile
@@ -54,11 +54,14 @@ PROFILE = Profile(
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: what it starts from, what its crops come from, and its profile."""
+    """One training: what it starts from, what its crops come from, its profile, and what is drawn anew."""
 
     start: str | None
     shares: dict
     profile: Profile
+    variety: Variety = Variety()
+    disturbances: Disturbances = Disturbances()
+    seed: int = 1
 
 
 STAGES = {
@@ -69,13 +72,13 @@ STAGES = {
 MOMENTUM = 0.98  # of batch norm: crops differ more than the phantoms', so that averages need more of them
 
 
-def draw(kind, seed, map_path=None):
+def draw(kind, seed, variety, map_path=None):
     """A case on the working grid."""
     if kind == "painted":
-        return _map(map_path).paint(seed)
-    variety = Variety() if kind == "varied" else None
-    case = make_phantom(seed, SHAPE, (SPACING,) * 3 if variety else None, variety)
-    return case if variety else to_working(case, WorkingGrid((SPACING,) * 3))
+        return _map(map_path).paint(seed, variety)
+    if kind == "varied":
+        return make_phantom(seed, SHAPE, (SPACING,) * 3, variety)
+    return to_working(make_phantom(seed, SHAPE), WorkingGrid((SPACING,) * 3))
 
 
 _MAPS = {}
@@ -91,21 +94,25 @@ def _map(path):
 
 def store(job):
     """Draw a case into its file."""
-    path, kind, seed, map_path = job
-    case = draw(kind, seed, map_path)
+    path, *what = job
+    case = draw(*what)
     with whole_file(path) as aside:
         np.savez(aside, image=whole_hu(case.image), label=case.label)
 
 
-def draw_all(folder, maps):
+def draw_all(folder, maps, variety=Variety(), seeds=None):  # noqa: B008, it is frozen
     """Draw every case that is not there yet, with two processes; returns (kind, path) of all."""
-    jobs = [(folder / f"{kind}_{seed}.npz", kind, seed, None) for kind in ("plain", "varied") for seed in SEEDS[kind]]
+    seeds = seeds or SEEDS
+    missing_groups = [field.name for field in fields(variety) if not getattr(variety, field.name)]
+    told = "".join(f"_no_{group}" for group in missing_groups)
+    jobs = [(folder / f"plain_{seed}.npz", "plain", seed, variety, None) for seed in seeds["plain"]]
+    jobs += [(folder / f"varied{told}_{seed}.npz", "varied", seed, variety, None) for seed in seeds["varied"]]
     for path in maps:
-        name = path.name.partition(".")[0]
-        jobs += [(folder / f"painted_{name}_{seed}.npz", "painted", seed, path) for seed in SEEDS["painted"]]
+        name = f"painted{told}_{path.name.partition('.')[0]}"
+        jobs += [(folder / f"{name}_{seed}.npz", "painted", seed, variety, path) for seed in seeds["painted"]]
     missing = [job for job in jobs if not job[0].is_file()]
     with ProcessPoolExecutor(2) as pool:
-        for _ in tqdm(pool.map(store, missing, chunksize=10), total=len(missing), desc="drawing", disable=not missing):
+        for _ in tqdm(pool.map(store, missing, chunksize=10), total=len(missing), desc="drawing", disable=None):
             pass
     return [(job[1], job[0]) for job in jobs]
 
@@ -161,21 +168,21 @@ def held_out():
 
 def train(stage, folder, cases, start=None, without=()):
     """Train one network, from where it was left, and write its run folder."""
-    scans = [(kind, load(path)) for kind, path in tqdm(cases, desc="reading")]
+    scans = [(kind, load(path)) for kind, path in tqdm(cases, desc="reading", disable=None)]
     if "real" in stage.shares:
         scans += [("real", scan) for scan in real_scans(without)]
     kinds, scans = zip(*scans, strict=True)
     profile = stage.profile
     options = {k: v for k, v in profile.crops.items() if k != "augment"}
-    sampler = VariedSampler(scans, kinds, stage.shares, seed=1, **options)
+    sampler = VariedSampler(scans, kinds, stage.shares, stage.disturbances, seed=stage.seed, **options)
     architecture = {"network": "unet", "num_classes": NUM_CLASSES, "base_filters": profile.base_filters, "levels": 4}
     names = sorted({scan.name for scan in scans})
-    settings = runs.describe(architecture, WorkingGrid((SPACING,) * 3), profile=asdict(profile), seed=1,
+    settings = runs.describe(architecture, WorkingGrid((SPACING,) * 3), profile=asdict(profile), seed=stage.seed,
                              trained_on=names, held_out=list(without))  # fmt: skip
     first, stored = runs.begin_or_resume(folder, settings, (folder / "run.json").is_file())
     if not first:
         runs.save_settings(folder, settings)
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(stage.seed)
     network = runs.build(architecture, resolve_precision(profile.precision))
     if start:
         network.set_weights(runs.load_run(start).network.get_weights())

@@ -21,7 +21,8 @@ from organseg.cases import Case
 from organseg.errors import OrgansegError
 from organseg.organs import ORGAN_IDS
 from organseg.phantom.crops import cloud
-from organseg.phantom.variety import draw_contrast, draw_stool, draw_tissue
+from organseg.phantom.patient import draw_patient
+from organseg.phantom.variety import Variety, draw_contrast, draw_stool, draw_tissue
 from organseg.volumes import read_volume
 
 FINE, COARSE = 2.0, 4.0  # mm: what is painted on, and what comes out
@@ -121,11 +122,18 @@ class LabelMap:
     def depth_in_hollow(self):
         return {name: _depth(self.of(name)) for name in HOLLOW if self.of(name).any()}
 
-    def paint(self, seed):
-        """A Case of this anatomy with HU drawn from the seed, at 4 mm, without noise."""
+    def paint(self, seed, variety=Variety()):  # noqa: B008, it is frozen
+        """A Case of this anatomy with HU drawn from the seed, at 4 mm, without noise.
+
+        Of `variety`, the contrast alone is asked for: without it, it is that of the course's
+        phantom of this seed.
+        """
         rng = np.random.default_rng([seed, 7])
         hu, enhanced = draw_contrast(rng)
         tissue = draw_tissue(rng, enhanced)
+        if not variety.contrast:
+            patient = draw_patient(seed)
+            hu, enhanced, tissue = {name: patient.hu(name) for name in hu}, True, patient.tissue
         hu["fat"] = tissue.fat
         image = self._brightness(rng, hu, tissue, enhanced)[self.structures]
         self._paint_wall(rng, image, hu)

@@ -1,0 +1,60 @@
+"""What each ingredient of the drawings brings: short trainings without it, two seeds each, one table.
+
+    python benchmarks/ingredients.py --work results/ingredients
+
+A training is interrupted and taken up again by the same command. The table is kept in benchmarks/ingredients.csv: Dice
+on the sample patient, on the scan's own grid, which none of these networks has seen.
+"""
+
+import argparse
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pandas
+from score_patients import real_scans, scores_of
+from weights_for_patients import DRAWN, PROFILE, SHARED, Stage, draw_all, train
+
+from organseg import runs
+from organseg.phantom.crops import Disturbances
+from organseg.phantom.variety import Variety
+
+STORE = Path(__file__).with_name("ingredients.csv")
+SEEDS = {"plain": range(1000, 1040), "varied": range(10_000, 10_120), "painted": range(20)}
+SHORT = PROFILE.replace(crop_size=32, steps=1000, validate_every=1000)
+FULL = Stage(None, DRAWN, SHORT)
+WITHOUT = {
+    "nothing": FULL,
+    "contrast and HU": replace(FULL, variety=Variety(contrast=False), disturbances=Disturbances(contrast=False)),
+    "scanner": replace(FULL, disturbances=Disturbances(scanner=False)),
+    "cuts": replace(FULL, disturbances=Disturbances(cuts=False)),
+    "shapes": replace(FULL, variety=Variety(shapes=False), disturbances=Disturbances(shapes=False)),
+    "texture and contents": replace(FULL, variety=Variety(contents=False), disturbances=Disturbances(texture=False)),
+    "painted maps": replace(FULL, shares={"plain": 0.35, "varied": 0.65}),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", default="results/ingredients", help="where cases and run folders are kept")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    work, maps = Path(options.work), sorted((SHARED / "labels_full").glob("*.nii.gz"))
+    patient, rows = real_scans(["totalseg_example"]), []
+    for seed in (1, 2):
+        for name, stage in WITHOUT.items():
+            cases = draw_all(work / "cases", maps, stage.variety, SEEDS)
+            cases = [(kind, path) for kind, path in cases if kind in stage.shares]
+            folder = work / f"{name.replace(' ', '_')}_{seed}"
+            print(f"{folder}:", flush=True)
+            train(replace(stage, seed=seed), folder, cases)
+            scores = scores_of(name, runs.load_run(folder), patient)
+            rows.append({"without": name, "seed": seed} | dict(zip(scores.organ, scores.dice.round(3), strict=True)))
+            table = pandas.DataFrame(rows)
+            table["mean"] = table.drop(columns=["without", "seed"]).mean(axis=1).round(3)
+            table.to_csv(STORE, index=False)
+            print(table.tail(1).to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Draw what `organseg.phantom` can draw anew, for the page about real scans: `make pictures`.
+
+book/images/varied_patients.png  contrast, shapes and contents of drawn patients
+book/images/varied_crops.png     what the sampler does to one crop
+book/images/painted_map.png      one real label map, painted three times (needs ../shared)
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy import ndimage
+
+from organseg.phantom import abdomen, crops, make_phantom
+from organseg.phantom.label_map import LabelMap
+from organseg.phantom.variety import Variety, draw_varied_patient
+from organseg.show.slices import slice_picture
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "book" / "images"
+MAP = ROOT.parent / "shared" / "data" / "labels_full" / "totalseg_s0004_all.nii.gz"
+SHAPE, SPACING = (128, 128, 24), (3.0, 3.0, 3.0)
+# What is shown of each group: a title, and a test that the patient of a seed must pass.
+SHOWN = {
+    "contrast": {
+        "none": lambda p: p.hu("artery") < 60,
+        "arterial": lambda p: p.hu("artery") > p.hu("vein") + 110,
+        "portal-venous": lambda p: p.hu("vein") > 150 and abs(p.hu("artery") - p.hu("vein")) < 25,
+        "fatty liver": lambda p: p.hu("liver") < p.hu("spleen") - 45,
+    },
+    "shapes": {
+        "lean": lambda p: p.fat < 7 and p.has_spleen,
+        "fat": lambda p: p.fat > 36,
+        "no spleen": lambda p: not p.has_spleen,
+        "arms beside": lambda p: bool(p.arms) and p.fat < 14 and p.arms[0][1, 0] < 205,
+    },
+    "contents": {
+        "stomach full of food": lambda p: p.tissue.food > 90 and p.factor["stomach"] > 0.9,
+        "fluid and no gas": lambda p: p.stomach_level > 150 and p.factor["stomach"] > 1,
+        "ascites": lambda p: p.tissue.ascites is not None,
+        "an agent that was drunk": lambda p: np.max(p.bowel_content) > 150 and p.stomach_content > 100,
+    },
+}
+
+
+def first_seed(group, is_shown):
+    variety = Variety(**{name: name == group for name in SHOWN})
+    for seed in range(4000):
+        patient = draw_varied_patient(seed, variety)
+        if is_shown(patient):
+            return seed, variety
+    raise SystemExit(f"{group}: found no such patient among 4000; expected one; look at the test")
+
+
+def slab(seed, variety):
+    """A few slices at the height of stomach, spleen and pancreas."""
+    drawn = draw_varied_patient
+    # The scanner looks at this height, whatever was drawn for its place.
+    abdomen.draw_varied_patient = lambda *a: replace(drawn(*a), shift=np.array([0, 0, 22.0]), tilt=np.zeros(3))
+    try:
+        return make_phantom(seed, SHAPE, SPACING, variety)
+    finally:
+        abdomen.draw_varied_patient = drawn
+
+
+def varied_patients():
+    figure, rows = plt.subplots(len(SHOWN), 4, figsize=(9, 6.6), layout="constrained")
+    for (group, shown), row in zip(SHOWN.items(), rows, strict=True):
+        for (title, is_shown), axes in zip(shown.items(), row, strict=True):
+            case = slab(*first_seed(group, is_shown))
+            axes.imshow(slice_picture(case, "axial", SHAPE[2] // 2, opacity=0)[:108])
+            axes.set(title=title, xticks=[], yticks=[])
+        row[0].set_ylabel(group, fontsize=11)
+    save(figure, "varied_patients.png")
+
+
+# Seeds whose draw shows what a group is about.
+CROPS = {"shapes": (2, 8, 12), "scanner": (0, 7, 11), "cuts": (8, 12, 2), "contrast": (2, 6, 5), "texture": (3, 1, 12)}
+
+
+def varied_crops():
+    """One crop of a phantom of the course, as drawn and with each group of disturbances, three times."""
+    case = make_phantom(3, (128, 128, 96), SPACING, Variety(contrast=False, shapes=False, contents=False))
+    middle, shape = np.array([64.0, 66, 79]), (108, 84, 56)
+    places = [np.arange(n) - (n - 1) / 2 for n in shape]
+    straight = np.stack(np.meshgrid(*places, indexing="ij")) + middle[:, None, None, None]
+
+    def read(places):
+        return ndimage.map_coordinates(case.image, places, np.float32, 1, "grid-constant", -1000)
+
+    def cut(rng):
+        return np.where(crops.draw_cut(rng, straight, case.image.shape), -1000, image)
+
+    image = read(straight)
+    label = ndimage.map_coordinates(case.label, straight, np.uint8, 0, "grid-constant", 0)
+    groups = {
+        "shapes": lambda rng: read(crops.places_in(rng, shape, middle)),
+        "scanner": lambda rng: crops.scan_anew(rng, image),
+        "cuts": cut,
+        "contrast": lambda rng: crops.change_contrast(rng, image, label),
+        "texture": lambda rng: crops.add_texture(rng, image),
+    }
+    figure, rows = plt.subplots(5, 4, figsize=(9, 9), layout="constrained")
+    for (group, draw), row in zip(groups.items(), rows, strict=True):
+        drawn = [image, *(draw(np.random.default_rng(seed)) for seed in CROPS[group])]
+        for number, (one, axes) in enumerate(zip(drawn, row, strict=True)):
+            from_front = group == "cuts" and number == 3
+            view, place = ("coronal", 44) if from_front else ("axial", 28)
+            axes.imshow(slice_picture(replace(case, image=one, label=None), view, place))
+            axes.set(title=("" if number else "as drawn") + "from the front" * from_front, xticks=[], yticks=[])
+        row[0].set_ylabel(group, fontsize=11)
+    save(figure, "varied_crops.png")
+
+
+def painted_map():
+    if not MAP.is_file():
+        return print(f"skip  painted_map.png: no file {MAP}")
+    label_map = LabelMap(MAP)
+    figure, panels = plt.subplots(1, 4, figsize=(9, 3.4), layout="constrained")
+    first = label_map.paint(0)
+    y = int(np.argmax((first.label > 0).sum(axis=(0, 2))))
+    structures = label_map.structures[::-1, 2 * y].T[::-1]
+    panels[0].imshow(structures, cmap="nipy_spectral", interpolation="nearest")
+    panels[0].set_title("what was labelled")
+    for seed, axes in zip((0, 1, 5), panels[1:], strict=True):
+        axes.imshow(slice_picture(label_map.paint(seed), "coronal", y, opacity=0))
+        axes.set_title(f"painted, seed {seed}")
+    for axes in panels:
+        axes.set(xticks=[], yticks=[])
+    save(figure, "painted_map.png")
+
+
+def save(figure, name):
+    figure.savefig(IMAGES / name, dpi=80)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    plt.switch_backend("Agg")
+    varied_patients()
+    varied_crops()
+    painted_map()
