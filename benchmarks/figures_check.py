@@ -241,6 +241,42 @@ def real_ct():
     result("real CT: liver 0.80 on totalseg_example (trained on it)", told(scores), scores[2] >= 0.80)
 
 
+def patients():
+    """Real scans, each scored by networks that have not seen it; what is not trained yet is trained (hours)."""
+    import score_patients
+
+    work = ROOT / "results" / "weights"
+    train = [sys.executable, str(ROOT / "benchmarks" / "weights_for_patients.py"), "--work", str(work)]
+    subprocess.run(train, check=True)
+    for left_out in ("totalseg_example", "totalseg_slab"):  # and the head with both
+        more = ["pretrained", "--without", left_out, "totalseg_s0003"]
+        subprocess.run([*train, *more], check=True)
+    scores = score_patients.store(work)
+    real = scores[scores.true_ml > 0].set_index(["network", "case", "organ"]).dice
+    marks = {"artery": 0.84, "vein": 0.6, "liver": 0.92, "spleen": 0.92, "stomach": 0.6, "gallbladder": 0.7}
+    for organ, mark in (marks | {"pancreas": 0.4}).items():
+        value = real["drawn", "totalseg_example", organ]
+        result(f"drawn: {organ} of the sample patient {mark}", f"{value:.3f}", value >= mark)
+    mean, count = real["drawn"].mean(), len(real["drawn"])
+    result(f"drawn: mean of {count} organ-cases 0.62", f"{mean:.3f}", mean >= 0.62)
+    for case, network, mark in (
+        ("totalseg_example", "pretrained without totalseg_example", 0.72),
+        ("totalseg_slab", "pretrained without totalseg_slab", 0.65),
+        ("amos_0001_slab", "pretrained", 0.50),
+    ):
+        value = real[network, case].mean()
+        result(f"{network}: {case} {mark}", f"{value:.3f}", value >= mark)
+    for network, rows in scores[scores.case == "totalseg_s0003"].groupby("network"):
+        invented = rows.found_ml.sum()
+        result(f"{network}: at most 1 ml in a head", f"{invented:.1f} ml", invented <= 1)
+    homes = [make_phantom(seed, (96, 96, 112)) for seed in range(3000, 3008)]
+    for network in ("drawn", "pretrained"):
+        run = runs.load_run(work / network)
+        home = organ_dice(homes, predicted(run, homes))
+        passed = np.nanmean(home) >= 0.88 and np.nanmin(home) >= 0.75
+        result(f"{network}: phantoms 0.88, no organ under 0.75", told(home), passed)
+
+
 def prepared_data():
     """From a web server to a table: a served totalsegmentator-small of twelve phantoms, and real scans as one's own."""
     sys.path[:0] = [str(ROOT / "tests" / "data"), str(ROOT / "data_scripts")]
@@ -490,6 +526,7 @@ MEASUREMENTS = (
     paper_pace,
     long_scan,
     real_ct,
+    patients,
     prepared_data,
     grids,
     speed,
@@ -514,7 +551,7 @@ def main():
         parser.error(f"found {', '.join(sorted(unknown))}; expected some of {', '.join(names)}")
     warnings.simplefilter("ignore", OrgansegWarning)
     for name in chosen:
-        if name in ("real_ct", "prepared_data", "grids") and not SHARED.is_dir():
+        if name in ("real_ct", "patients", "prepared_data", "grids") and not SHARED.is_dir():
             print(f"skip  {name}: no folder {SHARED}", flush=True)
             continue
         before = len(RESULTS)

@@ -1,6 +1,11 @@
 """Score networks on the real scans of ../shared/data/real_ct, each on its own grid: a row per network, scan and organ.
 
-python benchmarks/score_patients.py drawn=results/weights/drawn --scans totalseg_example
+    python benchmarks/score_patients.py drawn pretrained=results/weights/pretrained_without_totalseg_example \
+        --scans totalseg_example
+    python benchmarks/score_patients.py --store --work results/weights
+
+With --store, every network is scored on the scans that it was not trained on, by the run folders of
+`weights_for_patients.py`, and the rows are kept in benchmarks/patients.csv; the model card shows them.
 """
 
 import argparse
@@ -19,58 +24,100 @@ from organseg.organs import ORGANS
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "real_ct"
+STORE = Path(__file__).with_name("patients.csv")
+CARD = Path(__file__).with_name("patients_table.csv")
 PHANTOMS = range(3000, 3008)  # seeds that nothing was trained on
+KINDS = {
+    "totalseg_example": "no agent, 3 mm, abdomen",
+    "totalseg_slab": "with agent, 2 mm, slab of 40 mm",
+    "amos_0001_slab": "no agent, 5 mm, slab of 55 mm",
+    "dcmqi_3slice": "with agent, 1 mm, slab of 3 mm",
+    "totalseg_s0003": "head and neck, 1.5 mm",
+}
 
 
 def scores_of(name, run, cases):
     """A row per case and organ: Dice, distances, ml of truth and of what was found; seconds per case."""
-    rows = []
+    rows, ids = [], {organ.name: organ.id for organ in ORGANS}
     for case in cases:
         began = time.monotonic()
         labels = predict(run, case)
         seconds = time.monotonic() - began
         ml = abs(np.linalg.det(case.affine[:3, :3])) / 1000
         scores = score_case(case.label, labels, case.affine, case.annotated, case.name)
-        found = np.bincount(labels.ravel(), minlength=8) * ml
-        true = np.bincount(case.label.ravel(), minlength=8) * ml
-        scores = scores.assign(network=name, seconds=round(seconds, 1), shape="×".join(map(str, case.image.shape)))
-        ids = scores.organ.map({organ.name: organ.id for organ in ORGANS})
-        rows.append(scores.assign(true_ml=true[ids].round(1), found_ml=found[ids].round(1)))
+        organs = scores.organ.map(ids)
+        true, found = (np.bincount(volume.ravel(), minlength=8)[organs] * ml for volume in (case.label, labels))
+        rows.append(scores.assign(network=name, seconds=seconds, true_ml=true.round(1), found_ml=found.round(1)))
     return pandas.concat(rows, ignore_index=True)
 
 
 def real_scans(names=None):
-    return [files.load() for files in find_cases(SHARED) if names is None or files.name in names]
+    """The labelled real scans, or those of these names, in the order of KINDS."""
+    files = {file.name: file for file in find_cases(SHARED)}
+    return [files[name].load() for name in KINDS if names is None or name in names]
 
 
 def told(scores):
-    """A table of Dice, a line per network and scan; absent organs show the ml that were found."""
+    """A table of Dice, a line per network and scan; of absent organs it shows the ml that were found."""
     cells = np.where(scores.true_ml > 0, scores.dice.map("{:.2f}".format), scores.found_ml.map("({:.0f} ml)".format))
     wide = scores.assign(cell=cells).pivot(index=["network", "case"], columns="organ", values="cell")
-    wide = wide[[o.name for o in ORGANS if o.name in wide]].fillna("")
-    present = scores[scores.true_ml > 0].groupby(["network", "case"]).dice
-    return wide.assign(mean=present.mean().round(3), seconds=scores.groupby(["network", "case"]).seconds.first())
+    wide = wide[[organ.name for organ in ORGANS if organ.name in wide]].fillna("")
+    present = scores[scores.true_ml > 0].groupby(["network", "case"]).dice.mean()
+    return wide.assign(mean=present.map("{:.2f}".format)).fillna("")
+
+
+def summary(name, scores):
+    """Lines on one network: the mean over organ-cases, and over phantoms."""
+    at_home = scores.case.str.startswith("phantom")
+    real, home = scores[(scores.true_ml > 0) & ~at_home], scores[(scores.true_ml > 0) & at_home]
+    lines = [f"{name}: mean over {len(real)} organ-cases of real scans {real.dice.mean():.3f}"] if len(real) else []
+    if len(home):
+        organs = home.groupby("organ").dice.mean()
+        lines.append(f"{name}: phantoms {organs.mean():.3f}, lowest {organs.idxmin()} {organs.min():.3f}")
+    return [*lines, f"{name}: longest {scores.seconds.max():.1f} s"]
+
+
+def unseen(work):
+    """Pairs of a network's name and run folder, and the scans that it was not trained on."""
+    drawn, patients = Path(work) / "drawn", Path(work) / "pretrained"
+    yield "drawn", drawn, list(KINDS)
+    yield "pretrained", patients, ["amos_0001_slab"]
+    for folder in sorted(Path(work).glob("pretrained_without_*")):
+        left_out = runs.load_settings(folder)[0]["held_out"]
+        yield f"pretrained without {left_out[0]}", folder, left_out
+
+
+def store(work):
+    """Score every network on what it has not seen, and keep the rows and the table of the model card."""
+    rows = [scores_of(name, runs.load_run(folder), real_scans(scans)) for name, folder, scans in unseen(work)]
+    scores = pandas.concat(rows, ignore_index=True)
+    kept = ["network", "case", "organ", "dice", "assd_mm", "hausdorff95_mm", "true_ml", "found_ml"]
+    scores[kept].round(3).to_csv(STORE, index=False)
+    table = told(scores).reset_index()
+    table.insert(2, "what", table.case.map(KINDS))
+    table.to_csv(CARD, index=False)
+    return scores
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", metavar="NAME=FOLDER", help="networks to score")
+    parser.add_argument(
+        "runs", nargs="*", metavar="NAME=FOLDER", help="networks to score; or the name of a shipped one"
+    )
     parser.add_argument("--scans", nargs="*", help="only these; by default all, and eight phantoms")
+    parser.add_argument("--store", action="store_true", help="score all on what they have not seen, and keep the table")
+    parser.add_argument("--work", default="results/weights", help="the run folders of weights_for_patients.py")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    if options.store:
+        return print(told(store(options.work)).to_string())
     cases = real_scans(options.scans)
     if options.scans is None:
         cases += [make_phantom(seed, (96, 96, 112)) for seed in PHANTOMS]
     for text in options.runs:
         name, _, folder = text.partition("=")
         scores = scores_of(name, runs.load_run(folder or name), cases)
-        print(told(scores).to_string())
-        real = scores[(scores.true_ml > 0) & ~scores.case.str.startswith("phantom")]
-        print(f"{name}: mean over {len(real)} organ-cases of real scans {real.dice.mean():.3f}")
-        home = scores[scores.case.str.startswith("phantom")]
-        if len(home):
-            organs = home.groupby("organ").dice.mean()
-            print(f"{name}: phantoms {organs.mean():.3f}, lowest {organs.idxmin()} {organs.min():.3f}", flush=True)
+        print(told(scores).to_string(), *summary(name, scores), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

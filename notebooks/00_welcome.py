@@ -58,74 +58,100 @@ if importlib.util.find_spec("organseg") is None:
 # borders of organs by hand, slice by slice, is slow work for experts. Roth et al. {cite}`roth2018` trained a neural
 # network to do it for seven organs of the abdomen. By the end of the course you will know each part of that network.
 #
-# First the end, then the way. Here are a patient and a network that has already been trained:
+# First the end, then the way. Here is a network that has already been trained, and comes with the library:
 
 # %%
+import matplotlib.pyplot as plt
 import organseg
 
-case = organseg.make_phantom(3002, (96, 96, 112))
-run = organseg.load_run("pretrained")
-prediction = organseg.predict(run, case)
-print(case.name, case.image.shape, "→", prediction.shape)
+run = organseg.load_run("drawn")
+print(run.network.name, "in", run.network.input_shape, "out", run.network.output_shape)
+
+# %% [markdown]
+# And here is a patient: a real CT of an abdomen, from the repository of TotalSegmentator {cite}`wasserthal2023`, 2 MB,
+# fetched the first time and kept. (Without a connection the cell says so, and a synthetic patient stands in.)
+
+# %% tags=["patient"]
+patient = organseg.sample_patient() or organseg.make_phantom(3002, (96, 96, 112))
+found = organseg.predict(run, patient)
+print(patient.image.shape, "→", found.shape)
 
 # %% [markdown]
 # One number per voxel of the CT went in, and one number per voxel came out: 0 for background, 1 to 7 for the organs.
-# Both volumes have the same shape, so the organs can be laid over the CT in colour. On the left are the true organs,
-# on the right what the network says. You look at the patient from the feet in the first picture (an *axial* slice),
-# from the front in the second (*coronal*) and from the left side in the third (*sagittal*). The letters are the
+# Both volumes have the same shape, so the organs can be laid over the CT in colour. On the left are the organs to compare
+# with, on the right what the network says. You look at the patient from the feet in the first picture (an *axial*
+# slice), from the front in the second (*coronal*) and from the left side in the third (*sagittal*). The letters are the
 # patient's **R**ight and **L**eft, front (**A**nterior) and back (**P**osterior), **H**ead and **F**eet.
+
+# %% tags=["patient"] alt="ALT0"
+organseg.overlay_figure(patient, found)
+
+# %% [markdown]
+# (CT: the TotalSegmentator project, Apache-2.0.) TEXT0A
+#
+# What stands on the left was not drawn by an expert. TotalSegmentator, a large network that was trained on more than a
+# thousand patients, found it. Such a *reference prediction* is good to compare with, but it is not the truth. Where shall
+# the truth come from? One way is to draw the patient oneself:
+
+# %%
+case = organseg.make_phantom(3002, (96, 96, 112))
+prediction = organseg.predict(run, case)
 
 # %% alt="Three slices through a synthetic patient, seen from the feet, from the front and from the side. The truth is on the left and the prediction on the right; the seven coloured organs lie in the same places and have nearly the same borders."
 organseg.overlay_figure(case, prediction)
 
 # %% [markdown]
-# The two columns look much alike, but not in everything. In the first row, the network has missed some of the air at
-# the top of the stomach; in the second, it takes the grey ring around the gallbladder for liver, and loses most of a
-# short piece of artery. How much is that, as a number? For each organ, count the voxels
-# that truth and prediction share, and compare them with the sizes of both. This is the *Dice coefficient*: 1 where two
-# regions agree in every voxel, 0 where they share none.
+# This is a *phantom*: a synthetic abdomen of smooth shapes with noise on top. `organseg.make_phantom` makes a different
+# one for every number it gets, and knows the true organs to the voxel. TEXT0B
+#
+# How much is that, as a number? For each organ, count the voxels that truth and prediction share, and compare them with
+# the sizes of both. This is the *Dice coefficient*: 1 where two regions agree in every voxel, 0 where they share none.
 
 # %% tags=["nbval-ignore-output"]
 scores = {}
 for organ in organseg.ORGANS:
-    truth, found = case.label == organ.id, prediction == organ.id
-    shared = (truth & found).sum()
-    scores[organ.name] = 2 * shared / (truth.sum() + found.sum())
+    truth, claimed = case.label == organ.id, prediction == organ.id
+    shared = (truth & claimed).sum()
+    scores[organ.name] = 2 * shared / (truth.sum() + claimed.sum())
 
 mean = sum(scores.values()) / len(scores)
 print(f"mean Dice {mean:.2f}, the lowest {min(scores.values()):.2f}")
 assert mean > 0.90 and min(scores.values()) > 0.84
 
-# %% alt="A bar for each of the seven organs with its Dice coefficient. All bars end between 0.85 and 1; the liver's is the longest."
-import matplotlib.pyplot as plt
-
-figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
-axes.barh(list(scores), list(scores.values()), color=[organ.colour for organ in organseg.ORGANS])
-axes.set(xlabel="Dice coefficient", xlim=(0, 1), title="how well truth and prediction agree")
+# %% tags=["patient"] alt="ALT0C"
+by_organ = {"phantom": list(scores.values())}
+by_organ["patient"] = [organseg.dice(patient.label == o.id, found == o.id) for o in organseg.ORGANS]
+figure, panels = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True, layout="constrained")
+for axes, (name, values) in zip(panels, by_organ.items()):
+    bars = axes.barh(list(scores), values, color=[organ.colour for organ in organseg.ORGANS])
+    axes.bar_label(bars, fmt="%.2f", padding=2)
+    axes.set(xlabel="Dice coefficient", xlim=(0, 1.12), title=name)
 axes.invert_yaxis()
+plt.show()
 
 # %% [markdown]
-# The mean over the seven organs is above 0.90, and no organ is below 0.84.
-#
-# Be careful with these numbers, for **this patient is a drawing**. `organseg.make_phantom` makes a *phantom*: a
-# synthetic abdomen of smooth shapes with noise on top, a different patient for every number it gets. The network that
-# comes with the library was trained on phantoms, eighty of them. This one was not among them, so the test is fair; but
-# it says something about phantoms only.
+# TEXT0D
 
 # %%
+from collections import Counter
+
 trained_on = run.settings["trained_on"]
-print(len(trained_on), "phantoms, from", trained_on[0], "to", trained_on[-1])
-assert case.name not in trained_on
+print(dict(Counter(name.partition("_")[0] for name in trained_on)))
+assert "plain_3002" not in trained_on and "totalseg_example" not in trained_on
 
 # %% [markdown]
-# The paper {cite}`roth2018` reports a mean Dice of 89.3 % for CTs of 37 real patients, who differ in many more
-# ways than our drawings do. The two results cannot be compared, and it means nothing that ours is the larger one.
+# All that it has learnt from was drawn: plain phantoms like the one above, phantoms in which more varies from patient to
+# patient, and *painted* label maps, which are the shapes of three real patients with drawn brightness. It had never seen
+# a patient's image before this one. [The page about real scans](../book/patients.md)
+# shows how such drawings are made, what the network finds in other patients, and where it fails.
 #
-# Why phantoms, then? Nobody has to download them or ask for permission, their true organs are known exactly, and a
-# small network learns them in minutes. Everything in this course takes real CTs in the same way, as
-# [chapter 1](01_ct_and_geometry.ipynb) shows.
+# The paper {cite}`roth2018` reports a mean Dice of 89.3 % for CTs of 37 real patients. Neither number above can be
+# compared with that: one is about a drawing, the other about one patient and another network's opinion.
 #
-# Scroll through the whole patient, with the organs as the network found them:
+# Why phantoms at all, then? Nobody has to download them or ask for permission, their true organs are known exactly, and a
+# small network learns them in minutes. So most chapters use them, and those where a patient teaches more show one too.
+#
+# Scroll through the whole phantom, with the organs as the network found them:
 
 # %%
 organseg.show_volume(case, labels=prediction)

@@ -239,6 +239,19 @@ organseg.draw_network(network, input_size=64)
 # Read it from the image, down, and up again. Where the picture says *concatenate*, the channels are those from below
 # and those from across: 512 + 256, 256 + 128, 128 + 64.
 #
+# What does such a network answer, once it is trained? One that comes with the library, `drawn`, is the same with a
+# quarter of the filters. It has learnt from drawings alone ([how](../book/patients.md)); here it sees a patient for the
+# first time, in a CT without contrast agent. On the left are the organs that another network, TotalSegmentator
+# {cite}`wasserthal2023`, found: a *reference prediction*, not an expert's truth. (Where no patient can be had, the cell
+# says so and takes a phantom.)
+
+# %% tags=["patient"] alt="ALT6"
+patient = organseg.sample_patient() or organseg.make_phantom(3002, (96, 96, 112))
+organseg.overlay_figure(patient, organseg.predict(organseg.load_run("drawn"), patient))
+
+# %% [markdown]
+# (CT: the TotalSegmentator project, Apache-2.0.) TEXT6
+#
 # ## Nineteen million, by hand
 #
 # The paper says that there are about 19 million parameters; the numbers of filters are not in its text {cite}`roth2018`.

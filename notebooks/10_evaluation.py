@@ -707,6 +707,38 @@ print("voxels in a smaller piece of a stomach: at most", max(cut_off))
 # the test, it would be one more way to train on it.
 
 # %% [markdown]
+# ### A patient
+#
+# Everything so far was drawn. Here is a real abdomen, and a network that has seen drawings only: `drawn`, which comes with
+# the library too ([how it was made](../book/patients.md)). What stands for the truth is what TotalSegmentator
+# {cite}`wasserthal2023` found, so a disagreement may be either's mistake. (Where no patient can be had, the cell says so
+# and takes a phantom.)
+
+# %% tags=["patient"]
+patient = organseg.sample_patient() or cases[0]
+found = organseg.predict(organseg.load_run("drawn"), patient, precision="float32")
+patient_scores = organseg.score_case(patient.label, found, patient.affine, name=patient.name)
+columns = ["dice", "surface_dice", "assd_mm", "hausdorff95_mm", "hausdorff_mm"]
+print(patient_scores.set_index("organ")[columns].round(2).to_string())
+
+# %% tags=["patient"] alt="ALT10"
+worst_first = patient_scores.sort_values("dice").organ
+figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+for axes, name in zip(panels, worst_first):
+    organ = organseg.ORGANS[organseg.ORGAN_NAMES.index(name)]
+    masks = patient.label == organ.id, found == organ.id
+    z = np.sum(masks[0] | masks[1], axis=(0, 1)).argmax()
+    truth, mask = (volume[::-1, ::-1, z].T for volume in masks)
+    axes.imshow(patient.image[::-1, ::-1, z].T, cmap="gray", vmin=-160, vmax=240)
+    axes.imshow(np.where(mask, 1.0, np.nan), cmap=plt.cm.colors.ListedColormap([organ.colour]), alpha=0.5)
+    axes.contour(truth, levels=[0.5], colors="white", linewidths=1)
+    axes.set(title=f"{name}, slice {z + 1}", xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# (CT: the TotalSegmentator project, Apache-2.0.) TEXT10
+
+# %% [markdown]
 # ## Back to the scanner's grid
 #
 # A network's answer lives on its own grid; ours has voxels of 4 mm. Whoever wants to lay it over the scan needs it on

@@ -258,6 +258,28 @@ for title, labels in {"4 mm": [case.label for case in validation + test], "8 mm"
 # Two things the rule never sees: a false piece that is the *largest*, as with the invented gallbladder of
 # [chapter 10](10_evaluation.ipynb), and a false region that is joined to the right one.
 #
+# ### A patient's pieces
+#
+# The same on a real abdomen, segmented by `drawn`, a network of the library that has seen drawings only
+# ([how](../book/patients.md)); the organs to compare with are those that TotalSegmentator {cite}`wasserthal2023` found.
+# (Where no patient can be had, the cell says so and takes the phantom.)
+
+# %% tags=["patient"]
+real = organseg.sample_patient() or patient
+of_patient = organseg.predict(organseg.load_run("drawn"), real, precision="float32")
+one_piece, ml = organseg.keep_largest(of_patient), abs(np.linalg.det(real.affine)) / 1000
+print(f"{'':12}{'pieces':>7}{'thrown away':>13}{'Dice':>14}{'Hausdorff, 95 %':>22}")
+for organ in organseg.ORGANS:
+    truth, *masks = (labels == organ.id for labels in (real.label, of_patient, one_piece))
+    pieces = ndimage.label(masks[0], np.ones((3, 3, 3)))[1]
+    scores = [organseg.dice(truth, mask) for mask in masks]
+    apart = [organseg.surface_distances(truth, mask, real.affine).hausdorff95 for mask in masks]
+    thrown = (masks[0].sum() - masks[1].sum()) * ml
+    print(f"{organ.name:12}{pieces:7}{thrown:10.1f} ml{scores[0]:8.2f}, {scores[1]:.2f}{apart[0]:12.0f}, {apart[1]:.0f} mm")
+
+# %% [markdown]
+# TEXT12
+#
 # ### Decide on validation patients, check on others
 #
 # On the validation patients, the pancreas spoke against the rule. What would the test patients have said?

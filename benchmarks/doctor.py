@@ -1,0 +1,113 @@
+"""How often the orientation doctor is right: two hundred phantoms and the real scans, each shown in all eight ways.
+
+    python benchmarks/doctor.py
+
+To the network, a mirrored scan and one whose header lies are the same voxels. So it looks at each scan in
+eight ways, and what it finds is read once for each lie. The table is kept in benchmarks/doctor.csv: how many headers,
+how many of their axes (three each) were judged, how many of these rightly, how many honest headers were doubted.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas
+from score_patients import SHARED, real_scans
+from tqdm import tqdm
+
+from organseg import make_phantom, runs
+from organseg.command import doctor
+from organseg.folders import find_cases
+from organseg.geometry import to_working
+from organseg.inference import predict_probabilities
+from organseg.phantom.crops import log_uniform, scan_anew
+from organseg.phantom.variety import Variety
+from organseg.scans import normalise, to_scan
+
+STORE = Path(__file__).with_name("doctor.csv")
+SEEDS = range(7000, 7200)  # that nothing was trained on
+SHAPE, SPACING = (96, 96, 112), (4.0, 4.0, 4.0)
+
+
+def phantom(seed):
+    """A kind, and the normalised image of a phantom: of the course or of more variety, whole or a slab."""
+    rng = np.random.default_rng([seed, 9])
+    varied, slab = seed % 2, seed % 4 > 1
+    image = make_phantom(seed, SHAPE, SPACING, Variety() if varied else None).image
+    image = scan_anew(rng, image) if varied else image
+    if slab:  # of 60 mm and more, anywhere but in thorax and pelvis alone
+        thick = int(log_uniform(rng, 60, 300) / SPACING[2])
+        first = rng.integers(20, max(21, 100 - thick))
+        image = image[:, :, first : first + thick]
+    return ("varied" if varied else "of the course") + (", slabs" if slab else ", whole"), normalise(image)
+
+
+def found_in(network, image, spacing):
+    """What is found of an abdomen in each of the eight ways."""
+    ml, found = float(np.prod(spacing)) / 1000, []
+    for way in doctor.WAYS:
+        turned = np.ascontiguousarray(np.flip(image, np.flatnonzero(way)))
+        found.append(doctor.abdomen_found(predict_probabilities(network, turned).argmax(-1), ml))
+    return np.array(found)
+
+
+def judged(kind, name, found):
+    """A row for each of the eight headers: the axes judged, those judged rightly, and what `predict` would say."""
+    rows = []
+    for lie, way in enumerate(doctor.WAYS):
+        # The scan is presented as `way` says: mirrored once more, it is right again.
+        order = [doctor.WAYS.index(tuple(np.not_equal(way, more))) for more in doctor.WAYS]
+        chance = np.array(doctor.chances(found[order]))
+        sure = (chance >= doctor.SURE) | (chance <= 1 - doctor.SURE)
+        right = sure & ((chance > 0.5) == np.array(way))
+        believed = found[lie] >= doctor.WHOLE  # `predict` asks no further
+        rows.append({
+            "kind": kind, "name": name, "mirrored": "".join(np.array(list("xyz"))[np.array(way)]) or "none",
+            "judged": int(sure.sum()), "right": int(right.sum()),
+            "doubted": bool((chance >= doctor.SURE).any()), "believed": bool(believed),
+        })  # fmt: skip
+    return rows
+
+
+def table(rows):
+    """Per kind of scan: headers, axes judged and rightly so, honest headers doubted, lies that `predict` believes."""
+    frame = pandas.DataFrame(rows)
+    honest, lies = frame[frame.mirrored == "none"], frame[frame.mirrored != "none"]
+    by = frame.groupby("kind")
+    return pandas.DataFrame({
+        "scans": honest.groupby("kind").size(),
+        "axes": 3 * by.size(),
+        "judged": by.judged.sum(),
+        "right": by.right.sum(),
+        "honest doubted": honest.groupby("kind").doubted.sum(),
+        "honest, believed at once": honest.groupby("kind").believed.sum(),
+        "lies believed at once": lies.groupby("kind").believed.sum(),
+    })  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", default="pretrained", help="the network that looks")
+    parser.add_argument("--phantoms", type=int, default=len(SEEDS))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    run, rows = runs.load_run(options.run), []
+    scans = real_scans() + [files.load() for files in find_cases(SHARED, "Ts", labels_needed=False)]
+    for case in scans:
+        scan = to_scan(to_working(case, run.grid))
+        found = found_in(run.network, scan.image, scan.spacing)
+        print(f"{case.name}: {found.round(2)} {np.round(doctor.chances(found), 3)}", flush=True)
+        rows += judged("real", case.name, found)
+    for seed in tqdm(SEEDS[: options.phantoms], disable=None):
+        kind, image = phantom(seed)
+        found = found_in(run.network, image, SPACING)
+        rows += judged(kind, f"phantom_{seed}", found)
+        if seed % 20 == 0:
+            print(table(rows).to_string(), flush=True)
+    pandas.DataFrame(rows).to_csv(STORE, index=False)
+    print(table(rows).to_string())
+
+
+if __name__ == "__main__":
+    main()

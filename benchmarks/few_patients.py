@@ -1,0 +1,62 @@
+"""Four patients, leave one out: trainings for chapter 11, from random weights and from `drawn`, stored for its tables.
+
+    python benchmarks/few_patients.py --work results/few
+
+Each of the four labelled scans that may be used is left out once; two networks learn from the other three, with the
+library's own `train`. What the chapter shows is kept in lib/organseg/weights/: the scores (few_patients.csv, a row per
+start, scan and organ, on the scan's own grid), the curves (few_patients_history.csv) and the labels found in the sample
+patient (few_patients.npz). A training is interrupted and taken up again by the same command.
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas
+from score_patients import real_scans, scores_of
+
+from organseg import runs
+from organseg.inference import predict
+from organseg.profiles import Profile
+from organseg.training import train
+
+SCANS = ("totalseg_example", "totalseg_slab", "dcmqi_3slice", "totalseg_s0003")
+PROFILE = Profile(
+    "few", crop_size=32, base_filters=8, spacing=4.0, steps=1200, learning_rate=4e-3, schedule=True,
+    organ_share=0.8, batch_sum=True, precision="auto", validate_every=100,
+)  # fmt: skip
+STARTS = {"random": None, "drawn": "drawn"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", default="results/few", help="where run folders are kept")
+    parser.add_argument("--drawn", default="drawn", help="the network to start from")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    cases = {case.name: case for case in real_scans(SCANS)}
+    scores, histories, labels = [], [], {}
+    for left_out in SCANS:
+        for start in STARTS:
+            folder = Path(options.work) / f"{start}_without_{left_out}"
+            others = [case for name, case in cases.items() if name != left_out]
+            start_from = runs.load_run(options.drawn) if start == "drawn" else None
+            run, history = train(
+                others, folder, PROFILE, [cases[left_out]], seed=0, resume=(folder / "run.json").is_file(),
+                progress=False, start_from=start_from,
+            )  # fmt: skip
+            scores.append(scores_of(start, run, [cases[left_out]]))
+            histories.append(pandas.DataFrame(history).assign(start=start, left_out=left_out))
+            if left_out == "totalseg_example":
+                labels[start] = predict(run, cases[left_out])
+            mean = scores[-1][scores[-1].true_ml > 0].dice.mean()
+            print(f"{folder}: mean Dice {mean:.3f} after {history[-1]['seconds']:.0f} s", flush=True)
+    columns = ["network", "case", "organ", "dice", "hausdorff95_mm", "true_ml", "found_ml"]
+    pandas.concat(scores)[columns].round(4).to_csv(runs.WEIGHTS / "few_patients.csv", index=False)
+    pandas.concat(histories).round(4).to_csv(runs.WEIGHTS / "few_patients_history.csv", index=False)
+    np.savez_compressed(runs.WEIGHTS / "few_patients.npz", **labels)
+
+
+if __name__ == "__main__":
+    main()
