@@ -88,7 +88,7 @@ def table(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", default="pretrained", help="the network that looks")
+    parser.add_argument("--run", default="drawn", help="the network that looks")
     parser.add_argument("--phantoms", type=int, default=len(SEEDS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")

@@ -15,6 +15,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from organseg.phantom import make_phantom
+
 PAGE = Path(__file__).resolve().parents[2] / "book" / "what_can_go_wrong.md"
 PLACES = np.arange(40**3).reshape(40, 40, 40)
 CT = np.where(PLACES % 7, 40.0, -1000.0) + PLACES % 401
@@ -87,6 +89,14 @@ SITUATIONS = [
         "info ct.nii.gz",
         r"two positions \(sform and qform\), up to \d+ mm apart; the sform is used",
         "Some programs read the one, some the other. See in which of the two the liver lies on the patient's right.",
+    ),
+    Situation(
+        "The header is whole, and the patient is mirrored in it",
+        lambda f: write(f / "ct.nii.gz", *mirrored_phantom()),
+        "info --doctor ct.nii.gz",
+        r"looks mirrored left to right \(99 %\)",
+        "Compare with a program that showed it rightly, or export it again from the DICOM files. Nothing is turned by "
+        "itself: a predicted label follows the header of its scan.",
     ),
     Situation(
         "The header counts in metres",
@@ -242,6 +252,12 @@ DATASET = (
     '{"name": "mine", "labels": {"background": 0, "artery": 1, "vein": 2, "liver": 3, "spleen": 4, "stomach": 5, '
     '"gallbladder": 6, "pancreas": 7}}'
 )
+
+
+def mirrored_phantom():
+    """Voxels of a phantom, the patient's left for the right, and the affine as if nothing had happened."""
+    case = make_phantom(7000, (88, 72, 80), (4.0, 4.0, 4.0))
+    return case.image[::-1], case.affine
 
 
 def two_positions():

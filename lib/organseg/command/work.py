@@ -241,7 +241,7 @@ def info(options):
         from organseg.command import doctor
         from organseg.runs import load_run
 
-        lines += doctor.told(doctor.mirrored(load_run("pretrained"), case))
+        lines += doctor.told(doctor.mirrored(load_run("drawn"), case))
     found = [f"look at  {line}" for line in lines]
     print("\n".join(found or ["nothing looks wrong"]))
 
