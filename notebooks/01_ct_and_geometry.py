@@ -679,8 +679,8 @@ for organ in organseg.ORGANS:
     print()
 
 # %% [markdown]
-# Without contrast agent the blood has no light of its own: in this patient artery, vein, liver and spleen have nearly
-# the same middle value, 34 to 46 HU, and the ranges of all four overlap. In the phantom artery and liver are 65 HU
+# Without contrast agent, blood hardly stands out: in this patient artery, vein, liver and spleen have nearly the same
+# middle value, 34 to 46 HU, and the ranges of all four overlap. In the phantom artery and liver are 65 HU
 # apart. The darkest twentieth of the stomach lies below −600 HU, for there is air in it. The pancreas has −9 HU, less
 # than water: it is thin, with fat between its lobes, and most of its voxels hold some of both. Now look at both, in one
 # window:
@@ -699,8 +699,8 @@ plt.show()
 # stool and gas, vessels of all sizes, muscles with fat in them, and in other patients diseases, implants, breath and
 # heartbeat that blur. The phantom's borders are sharp and its labels exact, while real borders are drawn differently
 # even by experts. A phantom is good for learning how things work, and for tests whose answer is known. A network that
-# has learnt from such drawings alone finds next to nothing in this patient; what a drawing must have for that, and how
-# far it leads, [the page about real scans](../book/patients.md) shows.
+# has learnt from such drawings alone finds next to nothing in this patient. What must a drawing have, so that a network
+# that learns from it finds organs in patients? [The page about real scans](../book/patients.md) is about that.
 #
 # If you have a CT as a NIfTI file that you may use, write its path below, for example `"/content/my_ct.nii.gz"`.
 # (`organseg.load_case` reads NIfTI files of any orientation; other formats, such as DICOM, must be converted first.)

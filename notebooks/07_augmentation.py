@@ -716,9 +716,8 @@ plt.show()
 
 # %% [markdown]
 # (CT: the TotalSegmentator project, Apache-2.0.) A warped patient still looks like a patient. It is the same one all the
-# same: what no warp brings is another scanner, another contrast agent, another disease. What else can be drawn anew for
-# a network that shall work on any scan, and what each of it is worth, [the page about real scans](../book/patients.md)
-# shows.
+# same: what no warp brings is another scanner, another contrast agent, another disease. What else can be varied, for a
+# network that shall work on any scan, [the page about real scans](../book/patients.md) shows.
 #
 # ## What a network gains
 #

@@ -27,7 +27,7 @@ SHOWN = {
         "none": lambda p: p.hu("artery") < 60,
         "arterial": lambda p: p.hu("artery") > p.hu("vein") + 110,
         "portal-venous": lambda p: p.hu("vein") > 150 and abs(p.hu("artery") - p.hu("vein")) < 25,
-        "fatty liver": lambda p: p.hu("liver") < p.hu("spleen") - 45,
+        "fatty liver": lambda p: p.hu("liver") < p.hu("spleen") - 45 and p.hu("vein") > p.hu("artery"),
     },
     "shapes": {
         "lean": lambda p: p.fat < 7 and p.has_spleen,
@@ -36,10 +36,10 @@ SHOWN = {
         "arms beside": lambda p: bool(p.arms) and p.fat < 14 and p.arms[0][1, 0] < 205,
     },
     "contents": {
-        "stomach full of food": lambda p: p.tissue.food > 90 and p.factor["stomach"] > 0.9,
-        "fluid and no gas": lambda p: p.stomach_level > 150 and p.factor["stomach"] > 1,
+        "stomach full of food": lambda p: p.tissue.food > 90 and p.stomach_level > 130 and p.factor["stomach"] > 1,
+        "fluid and no gas": lambda p: p.stomach_level > 150 and not p.tissue.food and p.factor["stomach"] > 1,
         "ascites": lambda p: p.tissue.ascites is not None,
-        "an agent that was drunk": lambda p: np.max(p.bowel_content) > 150 and p.stomach_content > 100,
+        "an agent in the stomach": lambda p: p.stomach_content > 200 and p.stomach_level < 90,
     },
 }
 
@@ -76,7 +76,9 @@ def varied_patients():
 
 
 # Seeds whose draw shows what a group is about.
-CROPS = {"shapes": (2, 8, 12), "scanner": (0, 7, 11), "cuts": (8, 12, 2), "contrast": (2, 6, 5), "texture": (3, 1, 12)}
+CROPS = {
+    "shapes": (2, 8, 12), "scanner": (7, 35, 11), "cuts": (12, 34, 2), "contrast": (6, 25, 18), "texture": (26, 39, 9),
+}  # fmt: skip
 
 
 def varied_crops():
@@ -99,7 +101,7 @@ def varied_crops():
         "scanner": lambda rng: crops.scan_anew(rng, image),
         "cuts": cut,
         "contrast": lambda rng: crops.change_contrast(rng, image, label),
-        "texture": lambda rng: crops.add_texture(rng, image),
+        "texture": lambda rng: crops.add_texture(rng, image, label),
     }
     figure, rows = plt.subplots(5, 4, figsize=(9, 9), layout="constrained")
     for (group, draw), row in zip(groups.items(), rows, strict=True):

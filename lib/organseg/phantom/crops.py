@@ -7,7 +7,7 @@ learn from drawings what is to work on any scan, more is drawn anew for each cro
     scanner   noise from 2 to 28 HU on a 4 mm grid, kernels from smooth to sharp, thick slices
     cuts      slabs of a few slices, fields of view that cut into the body
     contrast  each organ a little brighter or darker, soft tissue stretched or squeezed
-    texture   tissue is not of one HU, but cloudy
+    texture   tissue is not of one HU, but cloudy; a pancreas may be full of fat
 
 All of it is done in HU, before they are windowed: what lies beyond the window must not come back
 into it by blurring.
@@ -22,6 +22,8 @@ from organseg.augmentation import control_counts, displacement, rotation
 from organseg.geometry import AIR
 from organseg.sampling import CropSampler
 from organseg.scans import normalise
+
+PANCREAS = 7
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,12 @@ class VariedSampler(CropSampler):
         image = ndimage.map_coordinates(scan.image, places, np.float32, 1, beyond, AIR)
         label = ndimage.map_coordinates(scan.label, places, np.uint8, 0, beyond)
         outside = draw_cut(rng, places, scan.image.shape) if chosen.cuts else None
-        if outside is not None and np.mean((image > -300) & ~outside) < 0.04:
+        if outside is not None and np.mean((image > -300) & ~outside) < 0.005:
             outside = None  # nothing would be left of the body
         if chosen.contrast:
             image = change_contrast(rng, image, label)
         if chosen.texture:
-            image = add_texture(rng, image)
+            image = add_texture(rng, image, label)
         if chosen.scanner:
             image = scan_anew(rng, image)
         if outside is not None:
@@ -175,11 +177,15 @@ def change_contrast(rng, image, label):
     return image
 
 
-def add_texture(rng, image):
-    """Clouds of up to 16 HU in the tissue, and a slow brightening across the crop."""
+def add_texture(rng, image, label):
+    """Clouds of up to 16 HU in the tissue, fat in the pancreas, a slow brightening of the crop."""
     tissue = np.clip((image + 350) / 150, 0, 1)
     if rng.random() < 0.8:
         image = image + tissue * cloud(rng, image.shape, rng.uniform(1.2, 5)) * rng.uniform(0, 16)
+    if rng.random() < 0.35:  # with age, fat grows between the lobules
+        lobules = cloud(rng, image.shape, rng.uniform(1.2, 2.5)) < rng.uniform(-0.5, 1)
+        fat = (label == PANCREAS) & ~lobules
+        image = np.where(fat, image + rng.uniform(0.2, 0.8) * (-95 - image), image)
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in image.shape], indexing="ij", sparse=True)
     a, b, c, d, e = rng.normal(0, 5, 5)
     return image + tissue * (a * x + b * y + c * z + d * (x**2 + y**2) + e)

@@ -38,7 +38,7 @@ CONTROL_LOWER, CONTROL_SPACING, CONTROL_COUNT = (-330.0, -330.0, -480.0), 110.0,
 
 @dataclass(frozen=True)
 class Tissue:
-    """HU, and sizes in mm, of what the contrast agent does not change."""
+    """HU, and sizes in mm, of tissues that `ENHANCEMENT` does not name."""
 
     fat: float = -98.0
     fat_planes: float = 1.0  # thickness of the fat between organs, relative to the average

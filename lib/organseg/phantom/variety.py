@@ -9,7 +9,7 @@ at a time, so that what each brings can be measured:
     shapes      lean and fat, small and large organs, missing ones, resected ones, arms
     contents    food, fluid, stool and gas; vessels and nodes in the fat; lesions, calcium, ascites
 
-What a scanner adds (noise, kernels, slices, cuts) is drawn for each crop: see `scanner`.
+What a scanner adds (noise, kernels, slices, cuts) is drawn for each crop: see `crops`.
 """
 
 from dataclasses import dataclass, replace
