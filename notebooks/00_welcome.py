@@ -84,7 +84,7 @@ print(patient.image.shape, "→", found.shape)
 # patient's **R**ight and **L**eft, front (**A**nterior) and back (**P**osterior), **H**ead and **F**eet.
 
 # %% tags=["patient"] alt="ALT0"
-organseg.overlay_figure(patient, found)
+organseg.overlay_figure(patient, found, truth="reference")
 
 # %% [markdown]
 # (CT: the TotalSegmentator project, Apache-2.0.) TEXT0A

@@ -247,7 +247,8 @@ organseg.draw_network(network, input_size=64)
 
 # %% tags=["patient"] alt="ALT6"
 patient = organseg.sample_patient() or organseg.make_phantom(3002, (96, 96, 112))
-organseg.overlay_figure(patient, organseg.predict(organseg.load_run("drawn"), patient))
+found = organseg.predict(organseg.load_run("drawn"), patient)
+organseg.overlay_figure(patient, found, truth="reference")
 
 # %% [markdown]
 # (CT: the TotalSegmentator project, Apache-2.0.) TEXT6

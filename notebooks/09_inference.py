@@ -698,7 +698,7 @@ title = f"found in {time.perf_counter() - began:.1f} s"
 
 figure, panels = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
 y = np.sum(patient.label > 0, axis=(0, 2)).argmax()
-for panel, (name, organs) in zip(panels, {"TotalSegmentator": patient.label, title: found}.items()):
+for panel, (name, organs) in zip(panels, {"reference": patient.label, title: found}.items()):
     panel.imshow(organseg.slice_picture(replace(patient, label=organs), "coronal", y))
     panel.set(title=name, xticks=[], yticks=[])
 plt.show()

@@ -268,7 +268,7 @@ for title, labels in {"4 mm": [case.label for case in validation + test], "8 mm"
 real = organseg.sample_patient() or patient
 of_patient = organseg.predict(organseg.load_run("drawn"), real, precision="float32")
 one_piece, ml = organseg.keep_largest(of_patient), abs(np.linalg.det(real.affine)) / 1000
-print(f"{'':12}{'pieces':>7}{'thrown away':>13}{'Dice':>14}{'Hausdorff, 95 %':>22}")
+print(f"{'':12}{'pieces':>7}{'thrown away':>13}{'Dice':>14}{'Hausdorff, 95 %':>20}")
 for organ in organseg.ORGANS:
     truth, *masks = (labels == organ.id for labels in (real.label, of_patient, one_piece))
     pieces = ndimage.label(masks[0], np.ones((3, 3, 3)))[1]

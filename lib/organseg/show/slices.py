@@ -82,14 +82,14 @@ def with_label(case, label):
     return to_canonical(replace(case, label=label))
 
 
-def overlay_figure(case, prediction=None, opacity=0.5):
+def overlay_figure(case, prediction=None, opacity=0.5, truth="truth"):
     """Truth and prediction side by side on an axial, a coronal and a sagittal slice, to one scale,
     as a `Picture` (a matplotlib Figure). The slices are those where the truth (without one: the
     prediction) shows most kinds of organs.
 
     `case` may have any orientation; the truth is its label, if it has one. `prediction` is an array
     (x, y, z) of organ ids on the case's grid, or None. `opacity` goes from 0 (image only) to 1
-    (organs hide the image).
+    (organs hide the image). `truth` is the title of the case's label, e.g. "reference".
 
     >>> from organseg import make_phantom
     >>> overlay_figure(make_phantom(3, (32, 32, 32), (12, 12, 12)))
@@ -107,7 +107,7 @@ def overlay_figure(case, prediction=None, opacity=0.5):
     figure = Picture(4 * len(views), 0.72 + heights + 0.75)
     figure.write(2 * len(views), 0.25, case.name[:45], 10, ha="center")
     for number, title in enumerate(views):
-        words = title + (_not_annotated(case) if title == "truth" else "")
+        words = truth + _not_annotated(case) if title == "truth" else title
         figure.write(4 * number + 2, 0.53, words, 9, ha="center")
     top = 0.72
     for plane, axis in PLANES.items():
