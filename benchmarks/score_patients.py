@@ -5,7 +5,7 @@
     python benchmarks/score_patients.py --store --work results/weights
 
 With --store, every network is scored on the scans that it was not trained on, by the run folders of
-`weights_for_patients.py`, and the rows are kept in benchmarks/patients.csv; the model card shows them.
+`weights_for_patients.py`, and the rows are kept in benchmarks/patients.csv; the book's page shows them.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from organseg.organs import ORGANS
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "real_ct"
 STORE = Path(__file__).with_name("patients.csv")
-CARD = Path(__file__).with_name("patients_table.csv")
+CARD = ROOT / "book" / "patients.csv"
 PHANTOMS = range(3000, 3008)  # seeds that nothing was trained on
 KINDS = {
     "totalseg_example": "no agent, 3 mm, abdomen",
     "totalseg_slab": "with agent, 2 mm, slab of 40 mm",
     "amos_0001_slab": "no agent, 5 mm, slab of 55 mm",
-    "dcmqi_3slice": "with agent, 1 mm, slab of 3 mm",
+    "dcmqi_3slice": "three slices of 1 mm",
     "totalseg_s0003": "head and neck, 1.5 mm",
 }
 
@@ -63,6 +63,7 @@ def told(scores):
     wide = scores.assign(cell=cells).pivot(index=["network", "case"], columns="organ", values="cell")
     wide = wide[[organ.name for organ in ORGANS if organ.name in wide]].fillna("")
     present = scores[scores.true_ml > 0].groupby(["network", "case"]).dice.mean()
+    wide = wide.loc[scores[["network", "case"]].drop_duplicates().apply(tuple, axis=1)]  # in the order they came
     return wide.assign(mean=present.map("{:.2f}".format)).fillna("")
 
 
@@ -81,21 +82,22 @@ def unseen(work):
     """Pairs of a network's name and run folder, and the scans that it was not trained on."""
     drawn, patients = Path(work) / "drawn", Path(work) / "pretrained"
     yield "drawn", drawn, list(KINDS)
-    yield "pretrained", patients, ["amos_0001_slab"]
+    if patients.is_dir():
+        yield "pretrained", patients, ["amos_0001_slab"]
     for folder in sorted(Path(work).glob("pretrained_without_*")):
         left_out = runs.load_settings(folder)[0]["held_out"]
         yield f"pretrained without {left_out[0]}", folder, left_out
 
 
 def store(work):
-    """Score every network on what it has not seen, and keep the rows and the table of the model card."""
+    """Score every network on what it has not seen, and keep the rows and the table of the page."""
     rows = [scores_of(name, runs.load_run(folder), real_scans(scans)) for name, folder, scans in unseen(work)]
     scores = pandas.concat(rows, ignore_index=True)
     kept = ["network", "case", "organ", "dice", "assd_mm", "hausdorff95_mm", "true_ml", "found_ml"]
     scores[kept].round(3).to_csv(STORE, index=False)
     table = told(scores).reset_index()
     table.insert(2, "what", table.case.map(KINDS))
-    table.to_csv(CARD, index=False)
+    table.rename(columns={"case": "scan"}).to_csv(CARD, index=False)
     return scores
 
 

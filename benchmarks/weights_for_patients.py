@@ -203,9 +203,15 @@ def train(stage, folder, cases, start=None, without=()):
               f"phantoms {mean_dice(phantoms):.3f}", flush=True)  # fmt: skip
 
 
+def stages_to(name):
+    """The names of the stages that lead to one, itself the last."""
+    start = STAGES[name].start
+    return [*(stages_to(start) if start else []), name]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(STAGES)}; all by default, each from the one before")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(STAGES)}, each with those before it; all by default")
     parser.add_argument("--work", default="results/weights", help="where cases and run folders are kept")
     parser.add_argument("--out", help="where the finished weights go; by default nowhere")
     parser.add_argument("--without", nargs="*", default=[], help="real scans that 'pretrained' is not to train on")
@@ -217,7 +223,8 @@ def main():
     warnings.simplefilter("ignore")
     work = Path(options.work)
     cases = draw_all(work / "cases", maps)
-    for name in options.names or STAGES:
+    chains = [stages_to(name) for name in options.names or STAGES]
+    for name in dict.fromkeys(sum(chains, [])):
         stage = STAGES[name]
         if options.steps:
             stage = replace(stage, profile=stage.profile.replace(steps=options.steps))

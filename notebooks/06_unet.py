@@ -30,7 +30,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
@@ -245,13 +245,15 @@ organseg.draw_network(network, input_size=64)
 # {cite}`wasserthal2023`, found: a *reference prediction*, not an expert's truth. (Where no patient can be had, the cell
 # says so and takes a phantom.)
 
-# %% tags=["patient"] alt="ALT6"
+# %% tags=["patient"] alt="Three slices through a real patient, from the feet, the front and the side, with the reference on the left and the prediction of the 3D U-Net on the right. Liver, spleen, artery and gallbladder agree; the predicted pancreas is larger, and a piece of bowel is called stomach."
 patient = organseg.sample_patient() or organseg.make_phantom(3002, (96, 96, 112))
 found = organseg.predict(organseg.load_run("drawn"), patient)
 organseg.overlay_figure(patient, found, truth="reference")
 
 # %% [markdown]
-# (CT: the TotalSegmentator project, Apache-2.0.) TEXT6
+# (CT: the TotalSegmentator project, Apache-2.0.) One number per voxel, and seven organs in it. The large ones lie where
+# the reference has them; of the pancreas there is too much, and a piece of bowel is called stomach. How to put a number on
+# such a picture is the subject of [chapter 10](10_evaluation.ipynb).
 #
 # ## Nineteen million, by hand
 #

@@ -690,7 +690,7 @@ plt.show()
 # that TotalSegmentator {cite}`wasserthal2023` found, not an expert's. (Where no patient can be had, the cell says so and
 # takes the phantom.)
 
-# %% tags=["patient", "nbval-ignore-output"] alt="ALT9"
+# %% tags=["patient", "nbval-ignore-output"] alt="A coronal slice of a real abdomen twice. On the left the reference, on the right what was found, with the seconds in the title: liver, spleen and artery have the same places and nearly the same borders; stomach and pancreas differ."
 patient, drawn = organseg.sample_patient() or fine, organseg.load_run("drawn")
 began = time.perf_counter()
 found = organseg.predict(drawn, patient)
@@ -704,7 +704,8 @@ for panel, (name, organs) in zip(panels, {"reference": patient.label, title: fou
 plt.show()
 
 # %% [markdown]
-# (CT: the TotalSegmentator project, Apache-2.0.) TEXT9
+# (CT: the TotalSegmentator project, Apache-2.0.) A real file takes seconds too, and the labels lie on its own voxels. How
+# good they are is the subject of the [next chapter](10_evaluation.ipynb).
 #
 # How hard is a minute for the network of the paper's size? Count its work. A convolution multiplies and adds once per
 # weight and place, so per voxel of the input it is the number of weights, divided by 8 for each level further down. We

@@ -264,7 +264,7 @@ for title, labels in {"4 mm": [case.label for case in validation + test], "8 mm"
 # ([how](../book/patients.md)); the organs to compare with are those that TotalSegmentator {cite}`wasserthal2023` found.
 # (Where no patient can be had, the cell says so and takes the phantom.)
 
-# %% tags=["patient"]
+# %% tags=["patient", "nbval-ignore-output"]
 real = organseg.sample_patient() or patient
 of_patient = organseg.predict(organseg.load_run("drawn"), real, precision="float32")
 one_piece, ml = organseg.keep_largest(of_patient), abs(np.linalg.det(real.affine)) / 1000
@@ -278,7 +278,10 @@ for organ in organseg.ORGANS:
     print(f"{organ.name:12}{pieces:7}{thrown:10.1f} ml{scores[0]:8.2f}, {scores[1]:.2f}{apart[0]:12.0f}, {apart[1]:.0f} mm")
 
 # %% [markdown]
-# TEXT12
+# Most organs come in one piece here, and the rule does nothing to them. Where they do not, it goes as above: of the *vein*
+# a piece was thrown away that is right, its Dice falls from 0.56 to 0.52, and its distance grows from 24 to 63 mm; the
+# *pancreas* gains a little. And the bowel that is called *stomach* stays, because it touches the stomach. No rule about
+# pieces mends what is wrong with this patient.
 #
 # ### Decide on validation patients, check on others
 #

@@ -7,8 +7,8 @@
     RUN/checkpoint.npz      the same and the optimiser's state, to go on from (`--resume`)
     RUN/history.csv         losses and Dice of each validation (the command line draws curves.png)
 
-Two networks come with the package in such folders: 'drawn', trained on drawings alone, and
-'pretrained', which has seen a few patients' scans as well.
+Two networks come with the package in such folders: 'pretrained', trained on the course's phantoms,
+and 'drawn', trained on drawings that vary as real scans do.
 """
 
 import json

@@ -89,7 +89,7 @@ def _add_training(command):
     add("--seed", type=int, default=0)
     add("--resume", **YES, help="go on from the run folder's checkpoint")
     add("--overwrite", **YES, help="delete a run that is there, and begin anew")
-    add("--start-from", metavar="RUN", help="begin with the weights of this run, or 'pretrained'")
+    add("--start-from", metavar="RUN", help="begin with the weights of this run, or 'drawn'")
     add("--steps", type=_positive, help="instead of the profile's")
     add("--spacing", type=float, help="of the working grid in mm, instead of the profile's")
     add("--precision", choices=PRECISIONS, help="instead of the profile's")
@@ -97,7 +97,7 @@ def _add_training(command):
 
 def _add_prediction(command):
     add = command(work.predict)
-    add("run", help="run folder, or 'pretrained': weights trained on phantoms only")
+    add("run", help="run folder; or 'drawn' (for real scans), 'pretrained' (for phantoms)")
     add("images", help="a NIfTI file, a folder of them, or a data folder")
     add("--out", required=True, help="folder for CASE.nii.gz and CASE.png")
     add("--tile-depth", type=_positive, help="slices kept per tile; by default what memory allows")

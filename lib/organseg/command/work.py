@@ -19,6 +19,10 @@ from organseg.folders import CaseFiles, find_cases, image_file, label_file, read
 from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
 
 PHANTOMS = "phantoms"  # the data set's name in dataset.json
+WORDS = {  # what to expect of the networks that come with the package
+    "pretrained": "trained on phantoms, so expect little of it on a patient's scan; take 'drawn'",
+    "drawn": "trained on drawn abdomens for real scans; it has seen no patient's image",
+}
 
 
 def phantom(options):
@@ -93,8 +97,8 @@ def predict(options):
     from organseg.runs import load_run
 
     run, out = load_run(options.run).in_precision(options.precision), Path(options.out)
-    if str(options.run) == "pretrained":
-        print("pretrained: trained on phantoms only, so expect little of it on a patient's scan")
+    if told := WORDS.get(str(options.run)):
+        print(f"{options.run}: {told}; not for clinical use")
     skip = () if options.all else run.settings.get("trained_on", ())
     files, failed = TellingFiles.of(_images_of(Path(options.images), skip)), 0
     _refuse_to_write_among(files, out)
