@@ -27,7 +27,7 @@
 #
 # **In class:** 15 minutes, exercises 5 minutes (our estimate).
 #
-# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, 2 MB to download, once (a patient).
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
@@ -268,7 +268,8 @@ for profile in organseg.PROFILES.values():
     print(f"{profile.name:7}crops of {size}³ voxels, {filters:2} filters, {profile.steps:6,} steps")
 
 # %% [markdown]
-# **No patient is needed, and none is helped.** All chapters run on phantoms. You may bring CTs of your own, as long as
+# **No patient is needed, and none is helped.** All chapters run on phantoms; a cell that shows the patient from above says
+# so where there is no connection, and the chapter goes on. You may bring CTs of your own, as long as
 # you are allowed to use them; do not upload those of real patients to Colab without permission. What you build is for
 # learning and research, **not for clinical use**.
 #

@@ -30,7 +30,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, 2 MB to download, once (a patient).
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing

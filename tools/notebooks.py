@@ -144,6 +144,8 @@ def measured_line(measures):
     memory = max(0.5, round(measures["memory_gb"] * 2) / 2)
     megabytes = measures["download_mb"]
     download = f"{megabytes:.0f} MB to download" if megabytes >= 1 else "nothing to download"
+    if measures.get("patient"):  # who was at hand when it was run, and is fetched elsewhere
+        download = "2 MB to download, once (a patient)"
     spent = {0.5: "half a minute", 1: "one minute"}.get(minutes, f"{minutes:g} minutes")
     return f"{MEASURED} about {spent} on two CPU cores (not measured on a GPU), {memory:g} GB of memory, {download}."
 
@@ -225,6 +227,7 @@ def store(path, notebook, measures):
     shown = [cell for cell in code(notebook) if has_tag(cell, "patient")]
     if any("found no sample patient" in str(cell.outputs) for cell in shown):
         sys.exit(f"{path.name}: found no sample patient; expected one, whom the stored pictures show; see its cells")
+    measures = measures | ({"patient": True} if shown else {})
     line, pattern = measured_line(measures), rf"{re.escape(MEASURED)}.*"
     heads = [cell for cell in notebook.cells if has_tag(cell, "head")]
     if len(heads) != 1 or MEASURED not in heads[0].source:
