@@ -103,7 +103,7 @@ def main():
         kind, image = phantom(seed)
         found = found_in(run.network, image, SPACING)
         rows += judged(kind, f"phantom_{seed}", found)
-        if seed % 20 == 0:
+        if seed % 10 == 0:
             print(table(rows).to_string(), flush=True)
     pandas.DataFrame(rows).to_csv(STORE, index=False)
     print(table(rows).to_string())

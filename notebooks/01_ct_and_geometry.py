@@ -680,8 +680,8 @@ for organ in organseg.ORGANS:
 
 # %% [markdown]
 # Without contrast agent, blood hardly stands out: in this patient artery, vein, liver and spleen have nearly the same
-# middle value, 34 to 46 HU, and the ranges of all four overlap. In the phantom artery and liver are 65 HU
-# apart. The darkest twentieth of the stomach lies below −600 HU, for there is air in it. The pancreas has −9 HU, less
+# middle value, 34 to 46 HU, and the ranges of all four overlap. In the phantom artery and vein stand far above the other
+# two. The darkest twentieth of the stomach lies below −606 HU, for there is air in it. The pancreas has −9 HU, less
 # than water: it is thin, with fat between its lobes, and most of its voxels hold some of both. Now look at both, in one
 # window:
 

@@ -149,6 +149,8 @@ def test_notebook_is_quick_and_small(path):
     assert measures["seconds"] <= 120
     assert measures["memory_gb"] <= 4
     largest = 3e6 if "organseg.render(" in read(path) else 1e6  # a rendering carries its surfaces
+    if 'tags=["patient"' in read(path):
+        largest += 0.25e6  # the grain of a real CT, which PNG cannot compress
     assert path.with_suffix(".ipynb").stat().st_size <= largest
 
 
@@ -253,6 +255,7 @@ def test_no_later_cell_needs_one_that_may_be_left_out(path, left_out):
         tree = ast.parse(cell.source)
         stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         stored |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
+        stored |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
         stored |= {
             a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names
         }

@@ -19,8 +19,10 @@ WAYS = list(product((False, True), repeat=3))  # is x, y, z mirrored?
 WORDS = ("left to right", "front to back", "upside down")
 # Of an organ that lies whole in a scan, so much is found at least (ml).
 ENOUGH_ML = dict(zip(ORGANS, (50, 12, 900, 110, 110, 8, 35), strict=True))
-WHOLE = 6.0  # so much of an abdomen is found in no mirrored one: benchmarks/doctor.py
-SHARPNESS = 4.0  # how much likelier a way is with one more organ: its logarithm
+# Set by the first phantoms and scans of benchmarks/doctor.py, which scores the rest.
+WHOLE = 6.9  # so much of an abdomen is found in no mirrored one
+LEAST = 2.0  # from less than two organs nothing is concluded
+SHARPNESS = 8.0  # how much likelier a way is with one more organ: its logarithm
 SURE = 0.95
 
 
@@ -51,7 +53,8 @@ def mirrored(run, case):
 
 def chances(found):
     """From what is found in each of `WAYS` to how likely each axis is mirrored."""
-    likely = np.exp(SHARPNESS * (np.array(found) - max(found)))
+    sharpness = SHARPNESS if max(found) >= LEAST else 0.0
+    likely = np.exp(sharpness * (np.array(found) - max(found)))
     return tuple(np.array(WAYS, float).T @ (likely / likely.sum()))
 
 
