@@ -98,8 +98,9 @@ slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter 
 	$(PY) tools/slides.py $(BUILD)/slides $(NAMES)
 	@echo "The slides: $(CURDIR)/$(BUILD)/slides/html/index.html (open it in a browser)"
 
-pictures: book ## draw the pictures of the README and of the book's first page
+pictures: book ## draw the pictures of the README, of the book's first page and of its page about real scans
 	$(PY) tools/pictures.py
+	$(PY) tools/pictures_of_settings.py
 
 map: $(READY) ## draw the picture of the library's rooms, from its code
 	$(PY) tools/map.py

@@ -20,7 +20,6 @@ from organseg import make_phantom, runs
 from organseg.command import doctor
 from organseg.folders import find_cases
 from organseg.geometry import to_working
-from organseg.inference import predict_probabilities
 from organseg.phantom.crops import log_uniform, scan_anew
 from organseg.phantom.variety import Variety
 from organseg.scans import normalise, to_scan
@@ -41,15 +40,6 @@ def phantom(seed):
         first = rng.integers(20, max(21, 100 - thick))
         image = image[:, :, first : first + thick]
     return ("varied" if varied else "of the course") + (", slabs" if slab else ", whole"), normalise(image)
-
-
-def found_in(network, image, spacing):
-    """What is found of an abdomen in each of the eight ways."""
-    ml, found = float(np.prod(spacing)) / 1000, []
-    for way in doctor.WAYS:
-        turned = np.ascontiguousarray(np.flip(image, np.flatnonzero(way)))
-        found.append(doctor.abdomen_found(predict_probabilities(network, turned).argmax(-1), ml))
-    return np.array(found)
 
 
 def judged(kind, name, found):
@@ -96,12 +86,12 @@ def main():
     scans = real_scans() + [files.load() for files in find_cases(SHARED, "Ts", labels_needed=False)]
     for case in scans:
         scan = to_scan(to_working(case, run.grid))
-        found = found_in(run.network, scan.image, scan.spacing)
+        found = doctor.found_in_each_way(run.network, scan.image, scan.spacing)
         print(f"{case.name}: {found.round(2)} {np.round(doctor.chances(found), 3)}", flush=True)
         rows += judged("real", case.name, found)
     for seed in tqdm(SEEDS[: options.phantoms], disable=None):
         kind, image = phantom(seed)
-        found = found_in(run.network, image, SPACING)
+        found = doctor.found_in_each_way(run.network, image, SPACING)
         rows += judged(kind, f"phantom_{seed}", found)
         if seed % 10 == 0:
             print(table(rows).to_string(), flush=True)

@@ -12,15 +12,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import ndimage
 
-from organseg.phantom import abdomen, crops, make_phantom
+from organseg.phantom import crops, make_phantom
 from organseg.phantom.label_map import LabelMap
+from organseg.phantom.paint import ID
 from organseg.phantom.variety import Variety, draw_varied_patient
 from organseg.show.slices import slice_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "book" / "images"
 MAP = ROOT.parent / "shared" / "data" / "labels_full" / "totalseg_s0004_all.nii.gz"
-SHAPE, SPACING = (128, 128, 24), (3.0, 3.0, 3.0)
+SHAPE, SPACING = (128, 116, 144), (3.0, 3.0, 3.0)
 # What is shown of each group: a title, and a test that the patient of a seed must pass.
 SHOWN = {
     "contrast": {
@@ -53,23 +54,14 @@ def first_seed(group, is_shown):
     raise SystemExit(f"{group}: found no such patient among 4000; expected one; look at the test")
 
 
-def slab(seed, variety):
-    """A few slices at the height of stomach, spleen and pancreas."""
-    drawn = draw_varied_patient
-    # The scanner looks at this height, whatever was drawn for its place.
-    abdomen.draw_varied_patient = lambda *a: replace(drawn(*a), shift=np.array([0, 0, 22.0]), tilt=np.zeros(3))
-    try:
-        return make_phantom(seed, SHAPE, SPACING, variety)
-    finally:
-        abdomen.draw_varied_patient = drawn
-
-
 def varied_patients():
     figure, rows = plt.subplots(len(SHOWN), 4, figsize=(9, 6.6), layout="constrained")
     for (group, shown), row in zip(SHOWN.items(), rows, strict=True):
         for (title, is_shown), axes in zip(shown.items(), row, strict=True):
-            case = slab(*first_seed(group, is_shown))
-            axes.imshow(slice_picture(case, "axial", SHAPE[2] // 2, opacity=0)[:108])
+            seed, variety = first_seed(group, is_shown)
+            case = make_phantom(seed, SHAPE, SPACING, variety)
+            z = int(np.sum(case.label == ID["stomach"], axis=(0, 1)).argmax())
+            axes.imshow(slice_picture(case, "axial", z, opacity=0))
             axes.set(title=title, xticks=[], yticks=[])
         row[0].set_ylabel(group, fontsize=11)
     save(figure, "varied_patients.png")

@@ -1,9 +1,8 @@
 """The orientation doctor: does the body lie in the image as the file's header says it does?
 
-A header that lies cannot be seen in the header, and a mirrored abdomen looks like an abdomen. A
-network that was trained on bodies that lie right knows better: turned over, they lose their organs
-to it, first the small ones. So it is shown the scan in all eight ways in which axes can be
-mirrored, and the way in which it finds most of an abdomen is the body's own.
+A header that lies cannot be seen in the header, and a mirrored abdomen looks like an abdomen. But a
+network that was trained on bodies that lie right finds less in it. So it is shown the scan in all
+eight ways in which axes can be mirrored; where it finds most, the body lies as it should.
 """
 
 from itertools import product
@@ -43,12 +42,14 @@ def mirrored(run, case):
     x, y and z are those of the header (left to right, back to front, feet to head).
     """
     scan = to_scan(to_working(case, run.grid))
-    ml = float(np.prod(scan.spacing)) / 1000
-    found = []
-    for way in WAYS:
-        image = np.ascontiguousarray(np.flip(scan.image, np.flatnonzero(way)))
-        found.append(abdomen_found(predict_probabilities(run.network, image).argmax(-1), ml))
-    return chances(found)
+    return chances(found_in_each_way(run.network, scan.image, scan.spacing))
+
+
+def found_in_each_way(network, image, spacing):
+    """What is found of an abdomen in a normalised image, seen in each of `WAYS`: an array (8,)."""
+    turned = (np.ascontiguousarray(np.flip(image, np.flatnonzero(way))) for way in WAYS)
+    labels = (predict_probabilities(network, one).argmax(-1) for one in turned)
+    return np.array([abdomen_found(one, float(np.prod(spacing)) / 1000) for one in labels])
 
 
 def chances(found):

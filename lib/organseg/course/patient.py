@@ -69,9 +69,13 @@ def at_hand():
     >>> at_hand() in (True, False)
     True
     """
+    return _is_near() or (SHARED / f"imagesTr/{NAME}_0000.nii.gz").is_file()
+
+
+def _is_near():
+    """Whether a folder is named, or all files were kept: the last of them is fetched last."""
     kept = Path(pooch.os_cache("organseg")) / FILES[-1]
-    beside = SHARED / f"imagesTr/{NAME}_0000.nii.gz"
-    return bool(os.environ.get("ORGANSEG_PATIENT")) or kept.is_file() or beside.is_file()
+    return bool(os.environ.get("ORGANSEG_PATIENT")) or kept.is_file()
 
 
 def fetch_files():
@@ -92,9 +96,7 @@ def fetch_files():
 def _from_shared():
     """The case that lies beside a clone, if nothing else is nearer."""
     image, label = SHARED / f"imagesTr/{NAME}_0000.nii.gz", SHARED / f"labelsTr/{NAME}.nii.gz"
-    kept = Path(pooch.os_cache("organseg")) / IMAGE
-    nearer = os.environ.get("ORGANSEG_PATIENT") or kept.is_file()
-    return None if nearer or not image.is_file() else load_case(image, label)
+    return None if _is_near() or not image.is_file() else load_case(image, label)
 
 
 def _load(folder):

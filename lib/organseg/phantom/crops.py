@@ -20,10 +20,9 @@ from scipy import ndimage
 
 from organseg.augmentation import control_counts, displacement, rotation
 from organseg.geometry import AIR
+from organseg.phantom.paint import ID
 from organseg.sampling import CropSampler
 from organseg.scans import normalise
-
-PANCREAS = 7
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def add_texture(rng, image, label):
         image = image + tissue * cloud(rng, image.shape, rng.uniform(1.2, 5)) * rng.uniform(0, 16)
     if rng.random() < 0.35:  # with age, fat grows between the lobules
         lobules = cloud(rng, image.shape, rng.uniform(1.2, 2.5)) < rng.uniform(-0.5, 1)
-        fat = (label == PANCREAS) & ~lobules
+        fat = (label == ID["pancreas"]) & ~lobules
         image = np.where(fat, image + rng.uniform(0.2, 0.8) * (-95 - image), image)
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in image.shape], indexing="ij", sparse=True)
     a, b, c, d, e = rng.normal(0, 5, 5)
