@@ -20,7 +20,8 @@ def project(tmp_path_factory):
         there(tool.ROOT / part, copy / part)
     with_address(copy, "")  # a fork has one
     teaching.write(copy / "book")
-    for other in (".venv/lib/some_package", "build/student"):  # what else may lie there must not become a page
+    # What else may lie there must not become a page, nor a warning that ends `make book`.
+    for other in (".venv/lib/some_package", ".github", "build/student"):
         (copy / other).mkdir(parents=True)
         (copy / other / "page.md").write_text("# Stray\n\n```{bibliography}\n:all:\n```\n", encoding="utf-8")
     return copy
