@@ -29,7 +29,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing

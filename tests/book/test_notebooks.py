@@ -103,6 +103,15 @@ def test_the_bibliography_is_read_as_bibtex_reads_it():
         assert re.fullmatch(r"https://[^\s()]+", address), f"{key}: give it a doi, an arXiv number or a url"
 
 
+@each_chapter
+def test_no_output_is_a_mere_name_of_an_object(path):
+    """A picture that a notebook could not show is stored as `<Figure size 750x667 with 0 Axes>`."""
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            shown = output.get("data", {})
+            assert set(shown) != {"text/plain"} or not re.match(r"<.*( Axes| at 0x\w+)>", shown["text/plain"]), cell.source
+
+
 @pytest.mark.parametrize("stem, gpu", [("00_welcome", True), ("01_ct_and_geometry", False), ("08_training", True)])
 def test_colab_starts_a_gpu_where_a_network_trains_or_predicts(stem, gpu):
     notebook = tool.read_text(ROOT / "notebooks" / f"{stem}.py")

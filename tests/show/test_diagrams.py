@@ -172,7 +172,7 @@ def test_layers_say_what_they_are():
 
 
 def test_a_notebook_shows_it_as_a_small_picture():
-    picture = draw_network(unet())._repr_png_()
+    picture = draw_network(unet()).as_png()
     assert picture.startswith(b"\x89PNG") and len(picture) < 60_000
     import matplotlib.pyplot as plt
 

@@ -1,11 +1,14 @@
 """Pictures, checked by their numbers: which way round, which slice, which proportions, which colours."""
 
+import base64
 from dataclasses import replace
 
 import matplotlib.image
 import nibabel
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.pylabtools import select_figure_formats
 from matplotlib.colors import to_rgb
 
 from organseg.cases import Case, load_case
@@ -13,6 +16,7 @@ from organseg.errors import OrgansegError
 from organseg.geometry import to_canonical
 from organseg.organs import ORGANS
 from organseg.show import slices
+from organseg.show.picture import Picture
 
 
 def make_case(shape=(20, 16, 12), spacing=(2.0, 2.0, 3.0), axes="RAS", annotated=(1, 2, 3, 4, 5, 6, 7)):
@@ -195,9 +199,16 @@ def test_organ_colours_differ_over_soft_tissue(eyes):
     assert apart.min() > 0.09
 
 
-def test_a_notebook_shows_a_figure_without_pyplot():
-    figure = slices.overlay_figure(make_case())
-    assert figure._repr_png_().startswith(b"\x89PNG")
+@pytest.mark.parametrize("axes", [True, False], ids=["with axes", "without axes"])
+def test_a_notebook_shows_a_figure_by_itself(axes):
+    """Where pyplot is at work, IPython asks it for every figure, and it shows none that has no axes."""
+    figure = slices.overlay_figure(make_case()) if axes else Picture(2, 1)
+    shell = InteractiveShell()
+    select_figure_formats(shell, {"png"})
+    shown, _ = shell.display_formatter.format(figure)
+    content = shown["image/png"]
+    content = base64.b64decode(content) if isinstance(content, str) else content  # pyplot's, or ours
+    assert bool(figure.axes) == axes and content.startswith(b"\x89PNG")
 
 
 REAL = ["real_ct/imagesTr/totalseg_example_0000.nii.gz", "real_ct/imagesTr/dcmqi_3slice_0000.nii.gz"]

@@ -37,10 +37,7 @@ def abdomen_found(labels, voxel_ml):
 
 
 def mirrored(run, case):
-    """How likely it is, to the network, that each axis of the body is mirrored: three floats.
-
-    x, y and z are those of the header (left to right, back to front, feet to head).
-    """
+    """How likely it is, to the network, that the header's x, y and z are mirrored: three floats."""
     scan = to_scan(to_working(case, run.grid))
     return chances(found_in_each_way(run.network, scan.image, scan.spacing))
 
@@ -78,10 +75,7 @@ def told(chance):
 
 
 def doubts_about(run, case, label):
-    """What looks wrong with the orientation of a scan that was segmented: a list of str.
-
-    Where `label` holds a whole abdomen already, nothing more is asked.
-    """
+    """What looks wrong with the orientation of a scan, unless `label` holds a whole abdomen."""
     if abdomen_found(label, abs(np.linalg.det(case.affine)) / 1000) >= WHOLE:
         return []
     return [line for line in told(mirrored(run, case)) if line.startswith("looks")]

@@ -22,7 +22,12 @@ class Picture(Figure):
         self.ink, self.stored_dpi, self.colours = ink, dpi, colours
         self.inches = Affine2D().scale(1, -1).translate(0, height) + self.dpi_scale_trans
 
-    def _repr_png_(self):
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        # Where pyplot is asked instead, it takes a figure without axes for an empty one.
+        return {"text/plain": repr(self), "image/png": self.as_png()}
+
+    def as_png(self):
+        """The content of a PNG file."""
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=self.stored_dpi)
         picture = Image.open(file).convert("RGB")
@@ -34,7 +39,7 @@ class Picture(Figure):
     def save(self, path):
         """Write the picture as PNG; the file appears whole or not at all."""
         with whole_file(path) as aside:
-            aside.write_bytes(self._repr_png_())
+            aside.write_bytes(self.as_png())
 
     def write(self, left, top, words, size=8, color=None, **options):
         options |= {"fontsize": size, "color": color or self.ink, "va": "center_baseline"}
