@@ -1,7 +1,8 @@
 """Train networks for real scans, from drawings and from what patients' scans may be used.
 
     small       small crops, of which a step takes a third of the time, at a constant rate
-    drawn       goes on from `small` with crops of 48³ and a rate that falls to nothing. Neither has seen a patient's
+    large       goes on from `small` with crops of 48³ and a rate that falls to nothing
+    drawn       goes on from `large`, with more of the course's phantoms. None of these three has seen a patient's
                 image: they learn from phantoms, phantoms with more variety, real label maps painted with drawn HU
     pretrained  goes on from `drawn`, with the labelled scans of ../shared/data whose licence allows it
 
@@ -43,6 +44,7 @@ SHAPE, SPACING = (96, 96, 112), 4.0
 SEEDS = {"plain": range(1000, 1080), "varied": range(10_000, 10_400), "painted": range(40)}
 # The shares of the crops. The phantoms of the course stay in, so that nothing is forgotten.
 DRAWN = {"plain": 0.2, "varied": 0.4, "painted": 0.4}
+AT_HOME = {"plain": 0.3, "varied": 0.35, "painted": 0.35}
 WITH_PATIENTS = {"plain": 0.15, "varied": 0.25, "painted": 0.3, "real": 0.3}
 # How often a real scan is drawn beside the others: three slices and a head teach less than an abdomen.
 WEIGHTS = {"totalseg_example": 8, "totalseg_slab": 4, "totalseg_s0003": 2, "dcmqi_3slice": 1}
@@ -66,9 +68,11 @@ class Stage:
 
 STAGES = {
     "small": Stage(None, DRAWN, PROFILE.replace(crop_size=32, steps=2500, schedule=False)),
-    "drawn": Stage("small", DRAWN, PROFILE),
-    "pretrained": Stage("drawn", WITH_PATIENTS, PROFILE.replace(steps=1500, learning_rate=2e-3)),
+    "large": Stage("small", DRAWN, PROFILE),
+    "drawn": Stage("large", AT_HOME, PROFILE.replace(steps=1500, learning_rate=2.5e-3), seed=2),
+    "pretrained": Stage("drawn", WITH_PATIENTS, PROFILE.replace(steps=1200, learning_rate=2e-3), seed=3),
 }
+UNFINISHED = ("small", "large")
 MOMENTUM = 0.98  # of batch norm: crops differ more than the phantoms', so that averages need more of them
 
 
@@ -209,13 +213,21 @@ def stages_to(name):
     return [*(stages_to(start) if start else []), name]
 
 
+def taken(work, name):
+    """What a finished stage took, for the record."""
+    profile = runs.load_settings(work / name)[0]["profile"]
+    history = runs.load_history(work / name, profile["steps"])
+    return {"name": name, "crop_size": profile["crop_size"], "steps": profile["steps"],
+            "learning_rate": profile["learning_rate"], "minutes": round(history[-1]["seconds"] / 60)}  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(STAGES)}, each with those before it; all by default")
     parser.add_argument("--work", default="results/weights", help="where cases and run folders are kept")
     parser.add_argument("--out", help="where the finished weights go; by default nowhere")
     parser.add_argument("--without", nargs="*", default=[], help="real scans that 'pretrained' is not to train on")
-    parser.add_argument("--steps", type=int, help="a shorter run")
+    parser.add_argument("--steps", type=int, help="of the stages named, for a shorter run")
     options = parser.parse_args()
     maps = sorted((SHARED / "labels_full").glob("*.nii.gz"))
     if not maps:
@@ -226,17 +238,18 @@ def main():
     chains = [stages_to(name) for name in options.names or STAGES]
     for name in dict.fromkeys(sum(chains, [])):
         stage = STAGES[name]
-        if options.steps:
+        if options.steps and name in (options.names or STAGES):
             stage = replace(stage, profile=stage.profile.replace(steps=options.steps))
         kept_out = [scan for scan in options.without if "real" in stage.shares]
         folder = work / "_without_".join([name, *kept_out])
         print(f"{folder}:", flush=True)
         train(stage, folder, cases, stage.start and work / stage.start, kept_out)
-        if options.out and name != "small":
+        if options.out and name not in UNFINISHED:
             target = Path(options.out) / name
             target.mkdir(parents=True, exist_ok=True)
             halve(folder / "model.weights.h5", target / "model.weights.h5")
-            runs.save_settings(target, runs.load_settings(folder)[0])
+            stages = [taken(work, stage) for stage in stages_to(name)]
+            runs.save_settings(target, runs.load_settings(folder)[0] | {"stages": stages})
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ if importlib.util.find_spec("organseg") is None:
 
 # %%
 import matplotlib.pyplot as plt
+import numpy as np
 import organseg
 
 run = organseg.load_run("drawn")
@@ -77,23 +78,27 @@ found = organseg.predict(run, patient)
 print(patient.image.shape, "→", found.shape)
 
 # %% [markdown]
-# One number per voxel of the CT went in, and one number per voxel came out: 0 for background, 1 to 7 for the organs.
-# Both volumes have the same shape, so the organs can be laid over the CT in colour. On the left are the organs to compare
-# with, on the right what the network says. You look at the patient from the feet in the first picture (an *axial*
-# slice), from the front in the second (*coronal*) and from the left side in the third (*sagittal*). The letters are the
-# patient's **R**ight and **L**eft, front (**A**nterior) and back (**P**osterior), **H**ead and **F**eet.
+# One number per voxel of the CT went in. The network gives eight probabilities for each voxel, and `predict` keeps the
+# most likely class: 0 for background, 1 to 7 for the organs. Both volumes have the same shape, so the organs can be laid
+# over the CT in colour. On the left are the organs to compare with, on the right what the network says. *Artery* is the
+# aorta with the beginnings of its first branches, *vein* the portal and the splenic vein; other vessels stay grey.
+#
+# You look at the patient from the feet in the first picture (an *axial* slice), from the front in the second (*coronal*)
+# and from the left side in the third (*sagittal*). The letters are the patient's **R**ight and **L**eft, front
+# (**A**nterior) and back (**P**osterior), **H**ead and **F**eet.
 
 # %% tags=["patient"] alt="Three slices through a real patient, seen from the feet, from the front and from the side, with the reference on the left and the prediction on the right. Liver, spleen, artery and gallbladder have nearly the same borders on both sides. The predicted pancreas is larger, and a piece of bowel beside the stomach is coloured as stomach too."
 organseg.overlay_figure(patient, found, truth="reference")
 
 # %% [markdown]
-# (CT: the TotalSegmentator project, Apache-2.0.) Look at the large organs first: liver, spleen and artery lie in the same
-# place on both sides, with nearly the same borders. Then look at the small ones. In the first row the network calls more
-# *pancreas* than the reference, and a piece of bowel that is full of gas, beside the stomach, it calls *stomach* as well.
+# (CT: the TotalSegmentator project, Apache-2.0.) Look first at liver, spleen and artery: they lie in the same place on
+# both sides, with nearly the same borders. Then look at the others. In the first row the network labels more voxels as
+# *pancreas* than the reference does, also in front of and beside the vein, of which it finds less; and a piece of bowel that
+# is full of gas, beside the stomach, it labels as *stomach* as well. (The scan ends at the top within the liver.)
 #
-# What stands on the left was not drawn by an expert. TotalSegmentator, a large network that was trained on more than a
+# The organs on the left were not drawn by an expert. TotalSegmentator, a large network that was trained on more than a
 # thousand patients, found it. Such a *reference prediction* is good to compare with, but it is not the truth. Where shall
-# the truth come from? One way is to draw the patient oneself:
+# the truth come from? One way is to make an artificial patient:
 
 # %%
 case = organseg.make_phantom(3002, (96, 96, 112))
@@ -105,10 +110,10 @@ organseg.overlay_figure(case, prediction)
 # %% [markdown]
 # This is a *phantom*: a synthetic abdomen of smooth shapes with noise on top. `organseg.make_phantom` makes a different
 # one for every number it gets, and knows the true organs to the voxel. Again the two sides look much alike, but not in
-# everything: in the second row, the network's gallbladder fills the ring that lies around the true one.
+# everything: in the second row, the network's gallbladder fills the grey ring, its wall, around the true one.
 #
-# How much is that, as a number? For each organ, count the voxels that truth and prediction share, and compare them with
-# the sizes of both. This is the *Dice coefficient*: 1 where two regions agree in every voxel, 0 where they share none.
+# How much is that, as a number? For each organ, count the voxels that truth and prediction share; twice that number, divided
+# by the sum of both sizes, is the *Dice coefficient*: 1 where two regions agree in every voxel, 0 where they share none.
 
 # %% tags=["nbval-ignore-output"]
 scores = {}
@@ -123,8 +128,10 @@ assert mean > 0.85 and min(scores.values()) > 0.70
 
 # %% tags=["patient", "nbval-ignore-output"] alt="Two charts with a bar for each of the seven organs and its Dice coefficient. Phantom: all bars are longer than 0.7. Patient: liver and spleen are longest, artery and gallbladder follow; stomach, vein and pancreas are shorter, the pancreas is the shortest."
 by_organ = {"phantom": list(scores.values())}
-by_organ["patient"] = [organseg.dice(patient.label == o.id, found == o.id) for o in organseg.ORGANS]
-print("patient:", ", ".join(f"{name} {value:.2f}" for name, value in zip(scores, by_organ["patient"])))
+by_organ[patient.name] = [organseg.dice(patient.label == o.id, found == o.id) for o in organseg.ORGANS]
+for name, value in zip(scores, by_organ[patient.name]):
+    print(f"{name:12}{value:.2f}")
+print(f"{patient.name}: mean {np.mean(by_organ[patient.name]):.2f}")
 figure, panels = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True, layout="constrained")
 for axes, (name, values) in zip(panels, by_organ.items()):
     bars = axes.barh(list(scores), values, color=[organ.colour for organ in organseg.ORGANS])
@@ -134,10 +141,11 @@ axes.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# On the phantom the mean is above 0.85, and no organ is below 0.70. On the patient, liver and spleen have 0.94 here, and
-# the pancreas 0.36. (What a network says differs in its last digits from computer to computer.) Large organs with firm
-# borders are easy; a pancreas is thin, winds between its neighbours, and has their brightness. And what had this network
-# learnt from?
+# On the phantom the mean is above 0.85, and no organ is below 0.70. On the patient, liver and spleen have 0.95 and
+# 0.94 here, the stomach 0.62, the vein 0.59 and the pancreas 0.40. (What a network says differs in its last digits from
+# computer to computer.) Liver and spleen have clear borders in drawings and in patients. Bowel full of gas looks like a
+# stomach; and without contrast agent a real vein and a real pancreas have the brightness of what lies around them. And what
+# had this network learnt from?
 
 # %%
 from collections import Counter
@@ -147,13 +155,14 @@ print(dict(Counter(name.partition("_")[0] for name in trained_on)))
 assert "plain_3002" not in trained_on and "totalseg_example" not in trained_on
 
 # %% [markdown]
-# All that it has learnt from was drawn: plain phantoms like the one above, phantoms in which more varies from patient to
-# patient, and *painted* label maps, which are the shapes of three real patients with drawn brightness. It had never seen
-# a patient's image before this one. [The page about real scans](../book/patients.md)
+# Every image that it learnt from was drawn: plain phantoms like the one above, phantoms in which more varies from patient
+# to patient, and *painted* label maps, which are the shapes of three other patients' organs with drawn brightness. It had
+# never seen a patient's image before this one. [The page about real scans](../book/patients.md)
 # shows how such drawings are made, what the network finds in other patients, and where it fails.
 #
-# The paper {cite}`roth2018` reports a mean Dice of 89.3 % for CTs of 37 real patients. Neither number above can be
-# compared with that: one is about a drawing, the other about one patient and another network's opinion.
+# The paper {cite}`roth2018` reports a mean Dice of 89.3 % (a Dice is often given in per cent) for CTs of 37 real patients.
+# Neither mean above can be compared with that: one is about a drawing, the other about one patient and another network's
+# opinion.
 #
 # Why phantoms at all, then? Nobody has to download them or ask for permission, their true organs are known exactly, and a
 # small network learns them in minutes. So most chapters use them, and those where a patient teaches more show one too.
@@ -225,16 +234,14 @@ for network in (organseg.cnn(num_classes=4, input_size=64), organseg.fcn(), orga
 # again on the right, and shortcuts run across.
 
 # %% alt="The 3D U-Net drawn layer by layer: four levels down on the left, the same levels up on the right, and a connection across at each of the upper three levels."
-import numpy as np
-
 unet = organseg.unet()
 learned = sum(int(np.prod(weights.shape)) for weights in unet.trainable_weights)
 print(f"{learned:,} numbers to learn")
 organseg.draw_network(unet)
 
 # %% [markdown]
-# About 19 million numbers are learned in it, as in the paper {cite}`roth2018`. The network above, which found the
-# organs of the phantom, is the same with about a quarter of the channels at each step (see the column *channels*).
+# About 19 million numbers are learned in it, as in the paper {cite}`roth2018`. The network that found the organs above is
+# the same with about a quarter of the channels at each step (see the column *channels*).
 
 # %% [markdown]
 # ## How the chapters work
@@ -242,7 +249,8 @@ organseg.draw_network(unet)
 # **Each chapter stands alone** and runs in any order, in a minute or two on two CPU cores. Its head says what you will
 # be able to do, what you should know before, and what was measured: minutes, memory, download.
 #
-# **Where to run them.** On *Google Colab*, the first code cell of a chapter installs the library. On your own computer,
+# **Where to run them.** On *Google Colab*, the first code cell of a chapter installs the library, if whoever
+# gives the course has set its address. On your own computer,
 # `make lab` in the project's folder opens them in JupyterLab. A GPU is not needed.
 #
 # **First by hand, then the library.** What a chapter teaches, it writes out in a few lines. Then it shows that the
@@ -268,14 +276,14 @@ for profile in organseg.PROFILES.values():
     print(f"{profile.name:7}crops of {size}³ voxels, {filters:2} filters, {profile.steps:6,} steps")
 
 # %% [markdown]
-# **No patient is needed, and none is helped.** All chapters run on phantoms; a cell that shows the patient from above says
-# so where there is no connection, and the chapter goes on. You may bring CTs of your own, as long as
+# **No patient's data are needed.** All chapters run on phantoms; a cell that wants the patient shown earlier says so where
+# there is no connection, and the chapter goes on. You may bring CTs of your own, as long as
 # you are allowed to use them; do not upload those of real patients to Colab without permission. What you build is for
 # learning and research, **not for clinical use**.
 #
 # ## Exercises
 #
-# A chapter has two to four exercises, with one to three stars from easy to hard. Replace the `...` by your answer and
+# Most chapters have two to four exercises, with one to three stars from easy to hard; this one has one. Replace the `...` by your answer and
 # run the cell. `check` tells you whether it is right; where it is not, you get a hint and can try again as often as you
 # like. The solution is in the next cell, behind a click.
 #
@@ -300,6 +308,8 @@ check("0.1", number_of_classes)
 # - To segment a CT is to give each voxel the name of an organ, or "background". A network can learn it.
 # - The Dice coefficient measures how well two regions agree, from 0 to 1. On phantoms, which are drawn, it says nothing
 #   about real patients.
+# - In the one real patient shown, a network that had learnt from drawings found liver and spleen well, and pancreas, vein
+#   and stomach badly.
 # - A CNN gives one word per image, an FCN one per pixel, a 3D U-Net one per voxel of a volume at once.
 # - Chapters compute what they claim, compare what you write with the library, and give hints before solutions.
 #

@@ -234,17 +234,17 @@ class LabelMap:
             stool = draw_stool(rng)
             lumps = stool["stool_contrast"] * _coarse_cloud(rng, shape, rng.uniform(2, 4))
             image[inside] = stool["stool"] + lumps[inside]
-            image[
-                inside & (_coarse_cloud(rng, shape, rng.uniform(8, 25)) > rng.uniform(-0.8, 1.8))
-            ] = -930
+            if rng.random() < 0.4:  # gas has risen to the front, and fills what lies there
+                gas = _in_front(inside, rng.uniform(0.3, 0.9))
+            else:
+                gas = _coarse_cloud(rng, shape, rng.uniform(8, 25)) > rng.uniform(-0.8, 1.8)
+            image[inside & gas] = -930
         elif name == "stomach":
             image[inside] = agent or rng.uniform(-5, 60)
             if rng.random() < 0.35:
                 food = rng.uniform(15, 120) * _coarse_cloud(rng, shape, rng.uniform(2, 6))
                 image[inside] += food[inside]
-            rows = np.flatnonzero(inside.any(axis=(0, 2)))
-            gas_from = rng.uniform(rows[0], rows[-1] + 20)
-            image[inside & (np.arange(shape[1])[:, None] > gas_from)] = -950
+            image[inside & _in_front(inside, rng.uniform(0, 1.3))] = -950
         else:
             folds = rng.uniform(5, 35) * _coarse_cloud(rng, shape, rng.uniform(5, 12))
             image[inside] = np.clip(rng.uniform(10, 60) + folds[inside], -10, 130)
@@ -271,6 +271,12 @@ def _nearest(voxels, size):
 def _depth(mask):
     """Distance (mm) of each voxel of a mask to what lies outside of it."""
     return ndimage.distance_transform_edt(mask).astype(np.float32) * FINE
+
+
+def _in_front(inside, share):
+    """Where gas collects in a patient who lies on the back: beyond a share of the depth."""
+    rows = np.flatnonzero(inside.any(axis=(0, 2)))
+    return np.arange(inside.shape[1])[:, None] > rows[0] + share * (rows[-1] - rows[0])
 
 
 def _coarse_cloud(rng, shape, size):

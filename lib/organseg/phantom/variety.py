@@ -41,7 +41,7 @@ SIZES = {
     "spleen": (0.7, 1.5),
     "stomach": (0.55, 1.4),
     "gallbladder": (0.5, 1.5),
-    "pancreas": (0.75, 1.2),
+    "pancreas": (0.55, 1.2),
 }
 PLACES = {"vein": 3.0, "colon": 8.0, "pancreas": 5.0}
 
