@@ -140,9 +140,9 @@ mutants: $(READY) ## plant errors in the library and see that the tests find the
 ledger: $(READY) ## make the page on the paper's facts; runs those of its tests and errors that are not on record
 	$(PY) tools/ledger.py make
 
-weights: $(READY) ## train the weights that come with the library (with ../shared: two hours on two cores)
+weights: $(READY) ## train the weights that come with the library (with ../shared: three hours on two cores)
 	$(PY) benchmarks/train_weights.py
-	$(PY) benchmarks/weights_for_patients.py drawn --out lib/organseg/weights
+	$(PY) benchmarks/weights_for_patients.py --out lib/organseg/weights
 	$(PY) benchmarks/train_body_level.py
 
 gallery: $(READY) ## train the broken networks of chapter 12's failure gallery

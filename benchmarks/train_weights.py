@@ -1,4 +1,4 @@
-"""Train the weights that come with the package (lib/organseg/weights/), on phantoms only: `make weights`.
+"""Train `phantoms`, the network that comes with the package for the chapters, on phantoms only: `make weights`.
 
 The steps took 20 minutes on two CPU cores with AVX-512 BF16; interrupted, they go on from the last checkpoint.
 The seeds used here are never used to score the weights: the eight phantoms of `make figures-check` have other ones.
@@ -51,7 +51,7 @@ def halve(source, target):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default="results/weights", help="run folder of the training")
-    parser.add_argument("--out", default=str(runs.WEIGHTS / "pretrained"), help="where the finished weights go")
+    parser.add_argument("--out", default=str(runs.WEIGHTS / "phantoms"), help="where the finished weights go")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with ProcessPoolExecutor(2) as pool:

@@ -32,7 +32,7 @@
 #
 # **In class:** 75 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 2 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
@@ -903,7 +903,7 @@ except organseg.OrgansegError as error:
 # and its settings say how it came about.
 
 # %% tags=["nbval-ignore-output"]
-run = organseg.load_run("pretrained")
+run = organseg.load_run("phantoms")
 profile = run.settings["profile"]
 print(f"{profile['steps']} steps on {len(run.settings['trained_on'])} phantoms, voxels of {run.grid.spacing[0]:g} mm")
 patient = organseg.make_phantom(3003, (96, 96, 112))

@@ -70,7 +70,7 @@ if importlib.util.find_spec("organseg") is None:
 import numpy as np
 import organseg
 
-run = organseg.load_run("pretrained")
+run = organseg.load_run("phantoms")
 network = run.network
 case = organseg.make_phantom(3002, shape=(64, 64, 160), spacing=(4, 4, 4))
 print("the network's input:", network.input_shape)

@@ -71,7 +71,7 @@ if importlib.util.find_spec("organseg") is None:
 import numpy as np
 import organseg
 
-run = organseg.load_run("pretrained")
+run = organseg.load_run("phantoms")
 validation = [organseg.make_phantom(seed, (96, 72, 88), (4, 4, 4)) for seed in range(3004, 3010)]
 test = [organseg.make_phantom(seed, (96, 72, 88), (4, 4, 4)) for seed in range(3010, 3014)]
 assert not {case.name for case in validation + test} & {*run.settings["trained_on"], *run.settings["held_out"]}
@@ -278,10 +278,10 @@ for organ in organseg.ORGANS:
     print(f"{organ.name:12}{pieces:7}{thrown:10.1f} ml{scores[0]:8.2f}, {scores[1]:.2f}{apart[0]:12.0f}, {apart[1]:.0f} mm")
 
 # %% [markdown]
-# Most organs come in one piece here, and the rule does nothing to them. Where they do not, it goes as above: of the *vein*
-# a piece was thrown away that is right, its Dice falls from 0.56 to 0.52, and its distance grows from 24 to 63 mm; the
-# *pancreas* gains a little. And the bowel that is called *stomach* stays, because it touches the stomach. No rule about
-# pieces mends what is wrong with this patient.
+# Four organs come in one piece, and the rule does nothing to them. From the other three it takes small ones: of the *liver*
+# 3.3 ml, some of it bowel that was called liver. The Dice changes by 0.01 at most, and the distances not at all. And the
+# bowel that is called *stomach* stays, because it touches the stomach. No rule about pieces mends what is wrong with this
+# patient.
 #
 # ### Decide on validation patients, check on others
 #

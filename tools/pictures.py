@@ -15,7 +15,7 @@ CHAPTER = ROOT / "build" / "book" / "_build" / "html" / "notebooks" / "00_welcom
 
 
 def prediction():
-    run, case = load_run("pretrained"), make_phantom(3003, (128, 128, 128))
+    run, case = load_run("phantoms"), make_phantom(3003, (128, 128, 128))
     save_overlay(case, predict(run, case), IMAGES / "prediction.png")
 
 

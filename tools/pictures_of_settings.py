@@ -1,8 +1,9 @@
-"""Draw what `organseg.phantom` can draw anew, for the page about real scans: `make pictures`.
+"""Draw what `organseg.phantom` can draw anew, and what came of it, for the page about real scans: `make pictures`.
 
 book/images/varied_patients.png  contrast, shapes and contents of drawn patients
 book/images/varied_crops.png     what the sampler does to one crop
 book/images/painted_map.png      one real label map, painted three times (needs ../shared)
+book/images/failures.png         where the network `drawn` fails in real scans (needs ../shared)
 """
 
 from dataclasses import replace
@@ -12,15 +13,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import ndimage
 
+from organseg.folders import find_cases
+from organseg.inference import predict
 from organseg.phantom import crops, make_phantom
 from organseg.phantom.label_map import LabelMap
 from organseg.phantom.paint import ID
 from organseg.phantom.variety import Variety, draw_varied_patient
-from organseg.show.slices import slice_picture
+from organseg.runs import load_run
+from organseg.show.slices import slice_picture, with_label
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "book" / "images"
-MAP = ROOT.parent / "shared" / "data" / "labels_full" / "totalseg_s0004_all.nii.gz"
+SHARED = ROOT.parent / "shared" / "data"
+MAP = SHARED / "labels_full" / "totalseg_s0004_all.nii.gz"
 SHAPE, SPACING = (128, 116, 144), (3.0, 3.0, 3.0)
 # What is shown of each group: a title, and a test that the patient of a seed must pass.
 SHOWN = {
@@ -125,6 +130,40 @@ def painted_map():
     save(figure, "painted_map.png")
 
 
+# Which mistake is shown: the scan, the organ whose worst slice it is, and what to see there.
+FAILURES = (
+    ("totalseg_example", "stomach", "gas in the colon taken for stomach"),
+    ("totalseg_example", "pancreas", "stomach, and what lies around the vein, taken for pancreas"),
+    ("totalseg_slab", "pancreas", "stomach taken for pancreas"),
+    ("dcmqi_3slice", "liver", "in three slices, only the middle of a liver"),
+)
+
+
+def failures():
+    """A row per mistake: the scan, what is compared with, and what `drawn` found."""
+    if not (SHARED / "real_ct").is_dir():
+        return print(f"skip  failures.png: no folder {SHARED / 'real_ct'}")
+    run, files = load_run("drawn"), {file.name: file for file in find_cases(SHARED / "real_ct")}
+    figure, rows = plt.subplots(len(FAILURES), 3, figsize=(9, 10), layout="constrained")
+    for (name, organ, title), row in zip(FAILURES, rows, strict=True):
+        case = files[name].load()
+        found = predict(run, case)
+        shown = [with_label(case, label) for label in (None, case.label, found)]
+        wrong = (shown[1].label == ID[organ]) != (shown[2].label == ID[organ])
+        place = wrong.sum(axis=(0, 1)).argmax()
+        body = np.argwhere(shown[0].image[:, :, place][::-1, ::-1].T > -300)
+        (top, left), (bottom, right) = np.percentile(body, (0.5, 99.5), axis=0)  # without table and arms
+        for view, axes in zip(shown, row, strict=True):
+            axes.imshow(slice_picture(view, "axial", place))
+            axes.set(xlim=(left, right), ylim=(bottom, top))
+            axes.set(xticks=[], yticks=[])
+        row[0].set_ylabel(name)
+        row[1].set_title(title)
+    for axes, what in zip(rows[-1], ("scan", "reference", "found by drawn"), strict=True):
+        axes.set_xlabel(what)
+    save(figure, "failures.png")
+
+
 def save(figure, name):
     figure.savefig(IMAGES / name, dpi=80)
     plt.close(figure)
@@ -135,3 +174,4 @@ if __name__ == "__main__":
     varied_patients()
     varied_crops()
     painted_map()
+    failures()

@@ -31,7 +31,7 @@ def predict(run, case, tile_depth=None, margin=None, precision="auto"):
 
     >>> import organseg
     >>> case = organseg.make_phantom(3003, (24, 24, 24), spacing=(8, 8, 8))
-    >>> labels = predict(organseg.load_run("pretrained"), case)
+    >>> labels = predict(organseg.load_run("phantoms"), case)
     >>> labels.shape, round(organseg.dice(case.label == 3, labels == 3), 1)  # the liver's Dice
     ((24, 24, 24), 0.9)
     """

@@ -7,8 +7,8 @@
     RUN/checkpoint.npz      the same and the optimiser's state, to go on from (`--resume`)
     RUN/history.csv         losses and Dice of each validation (the command line draws curves.png)
 
-Two networks come with the package in such folders: 'pretrained', trained on the course's phantoms,
-and 'drawn', trained on drawings that vary as real scans do.
+Three networks come with the package in such folders: 'phantoms', trained on the course's phantoms,
+'drawn', trained on drawings that vary as real scans do, and 'pretrained', which has seen scans too.
 """
 
 import json
@@ -31,7 +31,7 @@ from organseg.scans import HU_WINDOW
 LARGEST = {"num_classes": 256, "base_filters": 64, "levels": 6, "spatial_dims": 3}
 FILES = ("run.json", "model.weights.h5", "checkpoint.npz", "history.csv")
 WEIGHTS = Path(__file__).parent / "weights"
-SHIPPED = ("pretrained", "drawn")
+SHIPPED = ("pretrained", "drawn", "phantoms")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def load_settings(folder):
     """The content of run.json (dict), its WorkingGrid and the folder; see `load_run`."""
     folder = WEIGHTS / folder if str(folder) in SHIPPED else Path(folder)
     path = folder / "run.json"
-    expected = "expected a folder written by 'organseg train', or 'pretrained' or 'drawn'"
+    expected = f"expected a folder written by 'organseg train', or of {', '.join(SHIPPED)}"
     if not path.is_file():
         raise OrgansegError(f"{folder}: found no run.json; {expected}")
     try:
@@ -94,11 +94,11 @@ def load_settings(folder):
 
 
 def load_run(folder):
-    """Read a run folder, or 'pretrained' or 'drawn': networks that come with the package.
+    """Read a run folder, or one of the networks that come with the package (see above).
 
     An OrgansegError says that it is none, has no weights yet, or not those that run.json says.
 
-    >>> run = load_run("pretrained")
+    >>> run = load_run("phantoms")
     >>> run.grid.spacing, run.network.output_shape
     ((4.0, 4.0, 4.0), (None, None, None, None, 8))
     """

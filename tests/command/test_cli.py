@@ -257,11 +257,22 @@ def test_info_tells_what_a_file_holds(shared, capfd):
     assert "512×512×41" in printed and "LPS" in printed and "-3024" in printed and "padding" in printed
 
 
-def test_pretrained_weights_come_with_the_package():
-    pretrained = runs.load_run("pretrained")
-    assert pretrained.network.count_params() < 1_300_000
-    assert sum(p.stat().st_size for p in (runs.WEIGHTS / "pretrained").iterdir()) <= 5_000_000
-    assert not set(pretrained.settings["trained_on"]) & {f"phantom_{seed:04d}" for seed in range(1000)}
+@pytest.mark.parametrize("name", runs.SHIPPED)
+def test_small_networks_come_with_the_package(name):
+    run = runs.load_run(name)
+    assert run.network.count_params() < 1_300_000
+    assert sum(p.stat().st_size for p in (runs.WEIGHTS / name).iterdir()) <= 5_000_000
+    assert not set(run.settings["trained_on"]) & {f"phantom_{seed:04d}" for seed in range(1000)}
+
+
+def test_only_the_network_that_says_so_has_seen_scans_and_none_of_amos():
+    drawings = ("phantom_", "plain_", "varied_", "painted_")
+    scans = {}
+    for name in runs.SHIPPED:
+        trained_on = runs.load_settings(name)[0]["trained_on"]
+        scans[name] = {case for case in trained_on if not case.startswith(drawings)}
+    assert scans["phantoms"] == scans["drawn"] == set()
+    assert scans["pretrained"] == {"totalseg_example", "totalseg_slab", "totalseg_s0003", "dcmqi_3slice"}
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])

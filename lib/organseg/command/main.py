@@ -97,7 +97,7 @@ def _add_training(command):
 
 def _add_prediction(command):
     add = command(work.predict)
-    add("run", help="run folder; or 'drawn' (for real scans), 'pretrained' (for phantoms)")
+    add("run", help="run folder; or 'pretrained' (for real scans), 'drawn', 'phantoms'")
     add("images", help="a NIfTI file, a folder of them, or a data folder")
     add("--out", required=True, help="folder for CASE.nii.gz and CASE.png")
     add("--tile-depth", type=_positive, help="slices kept per tile; by default what memory allows")

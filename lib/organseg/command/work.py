@@ -20,8 +20,9 @@ from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
 
 PHANTOMS = "phantoms"  # the data set's name in dataset.json
 WORDS = {  # what to expect of the networks that come with the package
-    "pretrained": "trained on phantoms, so expect little of it on a patient's scan; take 'drawn'",
+    "pretrained": "trained on drawn abdomens for real scans, and on the scans of four patients",
     "drawn": "trained on drawn abdomens for real scans; it has seen no patient's image",
+    "phantoms": "trained on the course's phantoms; for a patient's scan take 'pretrained'",
 }
 
 
