@@ -23,8 +23,8 @@ from organseg.training import train
 
 SCANS = ("totalseg_example", "totalseg_slab", "dcmqi_3slice", "totalseg_s0003")
 PROFILE = Profile(
-    "few", crop_size=32, base_filters=8, spacing=4.0, steps=1200, learning_rate=4e-3, schedule=True,
-    organ_share=0.8, batch_sum=True, precision="auto", validate_every=100,
+    "few", crop_size=32, base_filters=8, spacing=4.0, steps=600, learning_rate=4e-3, schedule=True,
+    organ_share=0.8, batch_sum=True, precision="auto", validate_every=50,
 )  # fmt: skip
 STARTS = {"random": None, "drawn": "drawn"}
 
@@ -33,12 +33,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default="results/few", help="where run folders are kept")
     parser.add_argument("--drawn", default="drawn", help="the network to start from")
+    parser.add_argument("--start", choices=STARTS, help="train from this start alone, and store nothing")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     cases = {case.name: case for case in real_scans(SCANS)}
     scores, histories, labels = [], [], {}
     for left_out in SCANS:
-        for start in STARTS:
+        for start in [options.start] if options.start else STARTS:
             folder = Path(options.work) / f"{start}_without_{left_out}"
             others = [case for name, case in cases.items() if name != left_out]
             start_from = runs.load_run(options.drawn) if start == "drawn" else None
@@ -52,6 +53,8 @@ def main():
                 labels[start] = predict(run, cases[left_out])
             mean = scores[-1][scores[-1].true_ml > 0].dice.mean()
             print(f"{folder}: mean Dice {mean:.3f} after {history[-1]['seconds']:.0f} s", flush=True)
+    if options.start:
+        return
     columns = ["network", "case", "organ", "dice", "hausdorff95_mm", "true_ml", "found_ml"]
     pandas.concat(scores)[columns].round(4).to_csv(runs.WEIGHTS / "few_patients.csv", index=False)
     pandas.concat(histories).round(4).to_csv(runs.WEIGHTS / "few_patients_history.csv", index=False)

@@ -9,6 +9,7 @@ With --store, every network is scored on the scans that it was not trained on, b
 """
 
 import argparse
+import collections
 import time
 import warnings
 from pathlib import Path
@@ -25,7 +26,13 @@ from organseg.organs import ORGANS
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "real_ct"
 STORE = Path(__file__).with_name("patients.csv")
-CARD = ROOT / "book" / "patients.csv"
+NETWORKS = ROOT / "book" / "networks.csv"
+DRAWN = {
+    "phantom": "phantom of the course",
+    "plain": "phantom of the course",
+    "varied": "phantom with more variety",
+    "painted": "painted label map",
+}
 PHANTOMS = range(3000, 3008)  # seeds that nothing was trained on
 KINDS = {
     "totalseg_example": "no agent, 3 mm, abdomen",
@@ -89,15 +96,38 @@ def unseen(work):
         yield f"pretrained without {left_out[0]}", folder, left_out
 
 
+def card():
+    """What the networks of the package are made from and score at home: a column each, from their run folders."""
+    columns, homes = {}, [make_phantom(seed, (96, 96, 112)) for seed in PHANTOMS]
+    for name in runs.SHIPPED:
+        run, files = runs.load_run(name), (runs.WEIGHTS / name).iterdir()
+        kinds = (DRAWN.get(case.split("_")[0], "scan of a patient") for case in run.settings["trained_on"])
+        of_kind = collections.Counter(kinds)
+        profile = run.settings["profile"]
+        stages = run.settings.get("stages") or [profile]
+        scores = scores_of(name, run, homes).groupby("organ").dice.mean()
+        columns[name] = {
+            "learnt from": ", ".join(f"{count} × {kind}" for kind, count in of_kind.items()),
+            "steps": " + ".join(f"{stage['steps']:,} of {stage['crop_size']}³" for stage in stages),
+            "minutes on two cores": " + ".join(str(stage.get("minutes", 20)) for stage in stages),
+            "weights": f"{run.network.count_params():,}",
+            "size": f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB",
+            "voxels": f"{run.grid.spacing[0]:g} mm",
+            f"Dice on {len(homes)} phantoms": f"{scores.mean():.2f} (lowest: {scores.idxmin()} {scores.min():.2f})",
+        }
+    pandas.DataFrame(columns).rename_axis("").to_csv(NETWORKS)
+
+
 def store(work):
     """Score every network on what it has not seen, and keep the rows and the table of the page."""
     rows = [scores_of(name, runs.load_run(folder), real_scans(scans)) for name, folder, scans in unseen(work)]
     scores = pandas.concat(rows, ignore_index=True)
     kept = ["network", "case", "organ", "dice", "assd_mm", "hausdorff95_mm", "true_ml", "found_ml"]
     scores[kept].round(3).to_csv(STORE, index=False)
-    table = told(scores).reset_index()
-    table.insert(2, "what", table.case.map(KINDS))
-    table.rename(columns={"case": "scan"}).to_csv(CARD, index=False)
+    for name in ("drawn", "pretrained"):
+        table = told(scores[scores.network.str.startswith(name)]).droplevel("network")
+        table.index = [f"{case}: {KINDS[case]}" for case in table.index]
+        table.T.rename_axis("").to_csv(ROOT / "book" / f"patients_{name}.csv")
     return scores
 
 
@@ -112,6 +142,7 @@ def main():
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.store:
+        card()
         return print(told(store(options.work)).to_string())
     cases = real_scans(options.scans)
     if options.scans is None:

@@ -915,9 +915,10 @@ assert round(19_071_784 / run.network.count_params()) == 16
 
 # %% [markdown]
 # This network, of the same family as ours and with a sixteenth of the paper's parameters, gets a mean Dice above 0.7
-# on a phantom it was not trained on. What our few steps cannot do, 1600 can. To go on from its weights on cases of your
-# own: `organseg train DATA --out RUN --start-from pretrained --profile fast --spacing 4`, since it has the width of the
-# profile `fast` and learned on voxels of 4 mm.
+# on a phantom it was not trained on. What our few steps cannot do, 1600 can. For scans of your own, begin with another
+# network of the library, `pretrained`, which has seen patients ([real scans](../book/patients.md)):
+# `organseg train DATA --out RUN --start-from pretrained --profile fast --spacing 4`, since it has the width of the profile
+# `fast` and learned on voxels of 4 mm.
 
 # %% [markdown]
 # ## Exercises

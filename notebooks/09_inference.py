@@ -62,7 +62,7 @@ if importlib.util.find_spec("organseg") is None:
 # the scan, and along z as much as the memory allows.
 #
 # Reshaping sounds like work. For a fully convolutional network it is none, because no weight knows the size of the
-# image. We take the network that comes with the library, which works on voxels of 4 mm, and a patient it has not
+# image. We take a network that comes with the library, `phantoms`, which works on voxels of 4 mm, and a patient it has not
 # seen. The field of view is narrow and the scan is long, from the chest to the thighs: small enough for a laptop, and
 # long enough for several tiles.
 

@@ -58,7 +58,7 @@ if importlib.util.find_spec("organseg") is None:
 # %% [markdown]
 # ## Twelve patients
 #
-# A network is judged on patients that it has not seen. The weights that come with the library were trained on
+# A network is judged on patients that it has not seen. The network `phantoms` of the library was trained on
 # phantoms; which ones is written beside the weights. We take twelve others.
 
 # %%

@@ -61,7 +61,7 @@ if importlib.util.find_spec("organseg") is None:
 # resolution. More data will help. And it names a defect of its own network: nothing in it knows what shape an organ has,
 # so it "can result in disconnected or isolated regions"; constraints from anatomy could be added in the future.
 #
-# This chapter goes on from there, with the network that comes with the library. Six patients are there to make
+# This chapter goes on from there, with the network `phantoms` of the library. Six patients are there to make
 # decisions: *validation* patients, as in [chapter 3](03_cnn.ipynb). Four others are there to see whether the decisions
 # were good. The network was trained on none of them. All ten are phantoms, as in most of this course: the *ideas* carry
 # over to real scans, the sizes of the effects need not. (What a network says may differ in its last digits on your
