@@ -35,9 +35,9 @@ DRAWN = {
 }
 PHANTOMS = range(3000, 3008)  # seeds that nothing was trained on
 KINDS = {
-    "totalseg_example": "no agent, 3 mm, abdomen",
-    "totalseg_slab": "with agent, 2 mm, slab of 40 mm",
-    "amos_0001_slab": "no agent, 5 mm, slab of 55 mm",
+    "totalseg_example": "sample patient: abdomen, no agent, 3 mm",
+    "totalseg_slab": "slab of 40 mm, with agent, 2 mm",
+    "amos_0001_slab": "slab of 55 mm, no agent, 5 mm",
     "dcmqi_3slice": "three slices of 1 mm",
     "totalseg_s0003": "head and neck, 1.5 mm",
 }
@@ -126,7 +126,7 @@ def store(work):
     scores[kept].round(3).to_csv(STORE, index=False)
     for name in ("drawn", "pretrained"):
         table = told(scores[scores.network.str.startswith(name)]).droplevel("network")
-        table.index = [f"{case}: {KINDS[case]}" for case in table.index]
+        table.index = table.index.map(KINDS)
         table.T.rename_axis("").to_csv(ROOT / "book" / f"patients_{name}.csv")
     return scores
 
