@@ -92,12 +92,13 @@ organseg.overlay_figure(patient, found, truth="reference")
 
 # %% [markdown]
 # (CT: the TotalSegmentator project, Apache-2.0.) Look first at liver, spleen and artery: they lie in the same place on
-# both sides, with nearly the same borders. Then look at the others. In the first row the network labels more voxels as
+# both sides, with nearly the same borders. (Nearly: there is a lump of liver beside the gallbladder in the first row, and
+# the artery has a gap low down in the third.) Then look at the others. In the first row the network labels more voxels as
 # *pancreas* than the reference does, also in front of and beside the vein, of which it finds less; and a piece of bowel that
 # is full of gas, beside the stomach, it labels as *stomach* as well. (The scan ends at the top within the liver.)
 #
 # The organs on the left were not drawn by an expert. TotalSegmentator, a large network that was trained on more than a
-# thousand patients, found it. Such a *reference prediction* is good to compare with, but it is not the truth. Where shall
+# thousand patients, found them. Such a *reference prediction* is good to compare with, but it is not the truth. Where shall
 # the truth come from? One way is to make an artificial patient:
 
 # %%
@@ -141,17 +142,22 @@ axes.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# On the phantom the mean is above 0.85, and no organ is below 0.70. On the patient, liver and spleen have 0.95 and
-# 0.94 here, the stomach 0.62, the vein 0.59 and the pancreas 0.40. (What a network says differs in its last digits from
-# computer to computer.) Liver and spleen have clear borders in drawings and in patients. Bowel full of gas looks like a
-# stomach; and without contrast agent a real vein and a real pancreas have the brightness of what lies around them. And what
-# had this network learnt from?
+# On the phantom the mean is 0.89 here, and the lowest is the gallbladder's, 0.77. On the patient, liver and spleen have 0.95
+# and 0.94, the stomach 0.62, the vein 0.59 and the pancreas 0.40. (What a network says differs in its last digits from
+# computer to computer.) A pair of regions with a Dice of 0.95 is hard to tell apart by eye; at 0.40, most of what is
+# coloured lies in the wrong place.
+#
+# Liver and spleen have clear borders in drawings and in patients. Bowel full of gas looks like a stomach. And this patient
+# was given no *contrast agent*, a fluid that brightens the blood and that the phantom's vessels are full of: without it, a
+# vein and a pancreas are as grey as what lies around them. [Chapter 10](10_evaluation.ipynb) looks at these mistakes one by
+# one. And what had this network learnt from?
 
 # %%
 from collections import Counter
 
 trained_on = run.settings["trained_on"]
 print(dict(Counter(name.partition("_")[0] for name in trained_on)))
+# The phantom above would be called plain_3002 there.
 assert "plain_3002" not in trained_on and "totalseg_example" not in trained_on
 
 # %% [markdown]
@@ -217,7 +223,7 @@ for network in (organseg.cnn(num_classes=4, input_size=64), organseg.fcn(), orga
 
 # %% [markdown]
 # The first `None` is the number of pictures, which is free; any other `None` is a size that can be chosen, in
-# multiples of 8.
+# multiples of 8. (The patient's sizes are none: `predict` brings a scan to the network's grid, and its answer back.)
 #
 # - A **convolutional network (CNN)**, in this course, gives one word per image. (The other two are built of
 #   convolutions as well, but have names of their own.) For a slice of 64×64 pixels it puts out four probabilities,
@@ -262,7 +268,7 @@ np.testing.assert_allclose(by_library, list(scores.values()))
 
 # %% [markdown]
 # **Numbers are checked.** What is printed here was computed here. Most numbers are the same on every computer. What
-# differs a little from one computer to the next, such as everything a network says, is printed with few digits, and an
+# differs a little from one computer to the next, such as everything a network says, is printed with few digits, and mostly an
 # `assert` line beside it gives a bound: if it did not hold, the cell would stop with an error. You have seen one above.
 #
 # **Profiles.** How long a training takes depends on the machine, so the settings of a training come in four sizes. Two

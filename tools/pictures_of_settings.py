@@ -11,10 +11,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Patch
 from scipy import ndimage
 
 from organseg.folders import find_cases
 from organseg.inference import predict
+from organseg.organs import ORGANS
 from organseg.phantom import crops, make_phantom
 from organseg.phantom.label_map import LabelMap
 from organseg.phantom.paint import ID
@@ -161,6 +163,8 @@ def failures():
         row[1].set_title(title)
     for axes, what in zip(rows[-1], ("scan", "reference", "found by drawn"), strict=True):
         axes.set_xlabel(what)
+    patches = [Patch(color=organ.colour, label=organ.name) for organ in ORGANS]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(ORGANS), frameon=False, columnspacing=1.2)
     save(figure, "failures.png")
 
 
