@@ -26,7 +26,7 @@ PROFILE = Profile(
     "few", crop_size=32, base_filters=8, spacing=4.0, steps=600, learning_rate=4e-3, schedule=True,
     organ_share=0.8, batch_sum=True, precision="auto", validate_every=50,
 )  # fmt: skip
-STARTS = {"random": None, "drawn": "drawn"}
+STARTS = ("random", "drawn")
 
 
 def main():

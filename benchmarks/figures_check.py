@@ -269,7 +269,7 @@ def patients():
     for network, rows in scores[scores.case == "totalseg_s0003"].groupby("network"):
         invented = rows.found_ml.sum()
         result(f"{network}: at most 1 ml in a head", f"{invented:.1f} ml", invented <= 1)
-    homes = [make_phantom(seed, (96, 96, 112)) for seed in score_patients.PHANTOMS]
+    homes = score_patients.home()
     for network in ("drawn", "pretrained"):
         run = runs.load_run(work / network)
         home = organ_dice(homes, predicted(run, homes))

@@ -33,7 +33,6 @@ DRAWN = {
     "varied": "phantom with more variety",
     "painted": "painted label map",
 }
-PHANTOMS = range(3000, 3008)  # seeds that nothing was trained on
 KINDS = {
     "totalseg_example": "sample patient: abdomen, no agent, 3 mm",
     "totalseg_slab": "slab of 40 mm, with agent, 2 mm",
@@ -58,6 +57,16 @@ def scores_of(name, run, cases):
     return pandas.concat(rows, ignore_index=True)
 
 
+def home():
+    """Eight phantoms, of seeds that nothing was trained on."""
+    return [make_phantom(seed, (96, 96, 112)) for seed in range(3000, 3008)]
+
+
+def of_organs(scores):
+    """The mean of each organ; one that was invented counts 0, as in the course's tables."""
+    return scores.groupby("organ").dice.mean()
+
+
 def real_scans(names=None):
     """The labelled real scans, or those of these names, in the order of KINDS."""
     files = {file.name: file for file in find_cases(SHARED)}
@@ -77,10 +86,10 @@ def told(scores):
 def summary(name, scores):
     """Lines on one network: the mean over organ-cases, and over phantoms."""
     at_home = scores.case.str.startswith("phantom")
-    real, home = scores[(scores.true_ml > 0) & ~at_home], scores[(scores.true_ml > 0) & at_home]
+    real, phantoms = scores[(scores.true_ml > 0) & ~at_home], scores[at_home]
     lines = [f"{name}: mean over {len(real)} organ-cases of real scans {real.dice.mean():.3f}"] if len(real) else []
-    if len(home):
-        organs = home.groupby("organ").dice.mean()
+    if len(phantoms):
+        organs = of_organs(phantoms)
         lines.append(f"{name}: phantoms {organs.mean():.3f}, lowest {organs.idxmin()} {organs.min():.3f}")
     return [*lines, f"{name}: longest {scores.seconds.max():.1f} s"]
 
@@ -98,22 +107,22 @@ def unseen(work):
 
 def card():
     """What the networks of the package are made from and score at home: a column each, from their run folders."""
-    columns, homes = {}, [make_phantom(seed, (96, 96, 112)) for seed in PHANTOMS]
+    columns, phantoms = {}, home()
     for name in runs.SHIPPED:
         run, files = runs.load_run(name), (runs.WEIGHTS / name).iterdir()
         kinds = (DRAWN.get(case.split("_")[0], "scan of a patient") for case in run.settings["trained_on"])
         of_kind = collections.Counter(kinds)
-        profile = run.settings["profile"]
-        stages = run.settings.get("stages") or [profile]
-        scores = scores_of(name, run, homes).groupby("organ").dice.mean()
+        # That of the course has one stage, of 20 minutes: see `train_weights`.
+        stages = run.settings.get("stages") or [run.settings["profile"] | {"minutes": 20}]
+        scores = of_organs(scores_of(name, run, phantoms))
         columns[name] = {
             "learnt from": ", ".join(f"{count} × {kind}" for kind, count in of_kind.items()),
             "steps": " + ".join(f"{stage['steps']:,} of {stage['crop_size']}³" for stage in stages),
-            "minutes on two cores": " + ".join(str(stage.get("minutes", 20)) for stage in stages),
+            "minutes on two cores": " + ".join(str(stage["minutes"]) for stage in stages),
             "weights": f"{run.network.count_params():,}",
             "size": f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB",
             "voxels": f"{run.grid.spacing[0]:g} mm",
-            f"Dice on {len(homes)} phantoms": f"{scores.mean():.2f} (lowest: {scores.idxmin()} {scores.min():.2f})",
+            f"Dice on {len(phantoms)} phantoms": f"{scores.mean():.2f} (lowest: {scores.idxmin()} {scores.min():.2f})",
         }
     pandas.DataFrame(columns).rename_axis("").to_csv(NETWORKS)
 
@@ -146,7 +155,7 @@ def main():
         return print(told(store(options.work)).to_string())
     cases = real_scans(options.scans)
     if options.scans is None:
-        cases += [make_phantom(seed, (96, 96, 112)) for seed in PHANTOMS]
+        cases += home()
     for text in options.runs:
         name, _, folder = text.partition("=")
         scores = scores_of(name, runs.load_run(folder or name), cases)

@@ -1,6 +1,6 @@
 """Train networks for real scans, from drawings and from what patients' scans may be used.
 
-    small       small crops, of which a step takes a third of the time, at a constant rate
+    small       small crops, of which a step takes two fifths of the time, at a constant rate
     large       goes on from `small` with crops of 48³ and a rate that falls to nothing
     drawn       goes on from `large`, with more of the course's phantoms. None of these three has seen a patient's
                 image: they learn from phantoms, phantoms with more variety, real label maps painted with drawn HU
@@ -72,7 +72,6 @@ STAGES = {
     "drawn": Stage("large", AT_HOME, PROFILE.replace(steps=1500, learning_rate=2.5e-3), seed=2),
     "pretrained": Stage("drawn", WITH_PATIENTS, PROFILE.replace(steps=1200, learning_rate=2e-3), seed=3),
 }
-UNFINISHED = ("small", "large")
 MOMENTUM = 0.98  # of batch norm: crops differ more than the phantoms', so that averages need more of them
 
 
@@ -217,8 +216,8 @@ def taken(work, name):
     """What a finished stage took, for the record."""
     profile = runs.load_settings(work / name)[0]["profile"]
     history = runs.load_history(work / name, profile["steps"])
-    return {"name": name, "crop_size": profile["crop_size"], "steps": profile["steps"],
-            "learning_rate": profile["learning_rate"], "minutes": round(history[-1]["seconds"] / 60)}  # fmt: skip
+    kept = {key: profile[key] for key in ("crop_size", "steps", "learning_rate")}
+    return {"name": name} | kept | {"minutes": round(history[-1]["seconds"] / 60)}
 
 
 def main():
@@ -244,7 +243,7 @@ def main():
         folder = work / "_without_".join([name, *kept_out])
         print(f"{folder}:", flush=True)
         train(stage, folder, cases, stage.start and work / stage.start, kept_out)
-        if options.out and name not in UNFINISHED:
+        if options.out and name in runs.SHIPPED:
             target = Path(options.out) / name
             target.mkdir(parents=True, exist_ok=True)
             halve(folder / "model.weights.h5", target / "model.weights.h5")

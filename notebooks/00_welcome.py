@@ -289,9 +289,9 @@ for profile in organseg.PROFILES.values():
 #
 # ## Exercises
 #
-# Most chapters have two to four exercises, with one to three stars from easy to hard; this one has one. Replace the `...` by your answer and
-# run the cell. `check` tells you whether it is right; where it is not, you get a hint and can try again as often as you
-# like. The solution is in the next cell, behind a click.
+# Most chapters have two to four exercises, with one to three stars from easy to hard; this one has one. Replace the `...`
+# by your answer and run the cell. `check` tells you whether it is right; where it is not, you get a hint and can try again
+# as often as you like. The solution is in the next cell, behind a click.
 #
 # ### Exercise 0.1 ★ How many answers?
 #

@@ -739,10 +739,10 @@ plt.show()
 # (CT: the TotalSegmentator project, Apache-2.0.) The three organs with the lowest Dice are in the picture, the reference as
 # a line, what was found in colour. Here errors are of another kind than in the phantoms. *Pancreas*: what is coloured
 # beside the outline is a part of the stomach, and at the other side perhaps bowel, perhaps more of the pancreas; without
-# contrast agent they have nearly the same brightness, and which of the two networks is right an expert would have to say. *Stomach*: bowel full of gas beside it is
-# called stomach as well, and that makes a 95 % distance of 34 mm where the spleen has 4. *Vein*: it lies where it should, but
-# shorter; so its distance is large too, 25 mm, for a voxel of the reference far from all that was found counts like one
-# that was invented.
+# contrast agent they have nearly the same brightness, and which of the two networks is right an expert would have to say.
+# *Stomach*: bowel full of gas beside it is called stomach as well, and that makes a 95 % distance of 34 mm where the spleen
+# has 4. *Vein*: it lies where it should, but shorter; so its distance is large too, 25 mm, for a voxel of the reference far
+# from all that was found counts like one that was invented.
 #
 # And the *liver*, which is found so well? With a Dice of 0.95 it has a surface Dice of only 0.61: four surface voxels in ten
 # are more than 2 mm off, on a scan of 3 mm and a network that works on 4. Its Hausdorff distance is 75 mm, because a few

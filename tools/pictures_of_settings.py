@@ -157,8 +157,7 @@ def failures():
         (top, left), (bottom, right) = np.percentile(body, (0.5, 99.5), axis=0)  # without table and arms
         for view, axes in zip(shown, row, strict=True):
             axes.imshow(slice_picture(view, "axial", place))
-            axes.set(xlim=(left, right), ylim=(bottom, top))
-            axes.set(xticks=[], yticks=[])
+            axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
         row[0].set_ylabel(name)
         row[1].set_title(title)
     for axes, what in zip(rows[-1], ("scan", "reference", "found by drawn"), strict=True):

@@ -74,7 +74,7 @@ def load_settings(folder):
     """The content of run.json (dict), its WorkingGrid and the folder; see `load_run`."""
     folder = WEIGHTS / folder if str(folder) in SHIPPED else Path(folder)
     path = folder / "run.json"
-    expected = f"expected a folder written by 'organseg train', or of {', '.join(SHIPPED)}"
+    expected = f"expected a folder written by 'organseg train', or one of {', '.join(SHIPPED)}"
     if not path.is_file():
         raise OrgansegError(f"{folder}: found no run.json; {expected}")
     try:
