@@ -1,4 +1,4 @@
-"""The exercises of chapter 11, The paper, whole."""
+"""The exercises of chapter 11, The whole experiment."""
 
 import numpy as np
 
