@@ -20,9 +20,11 @@ import pandas
 from score_patients import real_scans, scores_of
 
 from organseg import runs
+from organseg.geometry import to_working
 from organseg.inference import predict
 from organseg.profiles import Profile
-from organseg.training import train
+from organseg.scans import to_scan
+from organseg.training import train, validate
 
 SCANS = ("totalseg_example", "totalseg_slab", "dcmqi_3slice", "totalseg_s0003")
 PROFILE = Profile(
@@ -53,6 +55,9 @@ def main():
                 others, folder, profile, [cases[left_out]], seed=0, resume=resume, progress=False, start_from=start_from
             )
             scores.append(scores_of(start, run, [cases[left_out]]))
+            if start_from is not None:  # where it began, on the working grid as all of the curve
+                scan = to_scan(to_working(cases[left_out], run.grid))
+                history.insert(0, {"step": 0} | validate(start_from.network, [scan]))
             histories.append(pandas.DataFrame(history).assign(start=start, left_out=left_out))
             if left_out == "totalseg_example":
                 labels[start] = predict(run, cases[left_out])

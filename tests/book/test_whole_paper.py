@@ -4,11 +4,15 @@ import shutil
 
 import jupytext
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas
 import pytest
 
 from notebooks import NOTEBOOKS
 from organseg import runs
 from organseg.course import check  # noqa: F401  (a missing chapter of exercises shows here, not in the cells)
+from organseg.folders import find_cases
+from organseg.organs import ORGANS
 from organseg.profiles import PROFILES
 
 HIDDEN = ("setup", "exercise", "solution")
@@ -47,3 +51,20 @@ def test_the_cells_run_on_real_scans_and_go_on_with_a_run(shared, tmp_path, monk
     shutil.copytree(early, run, dirs_exist_ok=True)  # as if the runtime had gone after step 2
     exec(next(source for source in rest if "organseg.train(" in source), names)
     assert [row["step"] for row in names["history"]] == [2, 4]
+
+
+def test_the_stored_labels_of_the_sample_patient_have_the_stored_scores(shared):
+    """By a formula of its own: the tables of chapter 11 and its picture are about the same trainings."""
+    reference = load_case_of(shared, "totalseg_example").label
+    scores = pandas.read_csv(runs.WEIGHTS / "few_patients.csv").set_index(["case", "network", "organ"]).dice
+    with np.load(runs.WEIGHTS / "few_patients.npz") as labels:
+        assert set(labels) == {"random", "drawn", "gentle"}
+        for start, found in labels.items():
+            for organ in ORGANS:
+                a, b = set(np.flatnonzero(found == organ.id)), set(np.flatnonzero(reference == organ.id))
+                dice = 2 * len(a & b) / (len(a) + len(b))
+                assert abs(dice - scores["totalseg_example", start, organ.name]) < 1e-4
+
+
+def load_case_of(shared, name):
+    return {file.name: file for file in find_cases(shared / "data" / "real_ct")}[name].load()
