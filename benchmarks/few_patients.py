@@ -26,7 +26,8 @@ from organseg.profiles import Profile
 from organseg.scans import to_scan
 from organseg.training import train, validate
 
-SCANS = ("totalseg_example", "totalseg_slab", "dcmqi_3slice", "totalseg_s0003")
+SAMPLE = "totalseg_example"
+SCANS = (SAMPLE, "totalseg_slab", "dcmqi_3slice", "totalseg_s0003")
 PROFILE = Profile(
     "few", crop_size=32, base_filters=8, spacing=4.0, steps=600, learning_rate=4e-3, schedule=True,
     organ_share=0.8, batch_sum=True, precision="auto", validate_every=50,
@@ -45,11 +46,14 @@ def main():
     cases = {case.name: case for case in real_scans(SCANS)}
     scores, histories, labels = [], [], {}
     for left_out in SCANS:
-        scores.append(scores_of("as it was", runs.load_run(options.drawn), [cases[left_out]]))
+        drawn = runs.load_run(options.drawn)
+        scores.append(scores_of("as it was", drawn, [cases[left_out]]))
+        if left_out == SAMPLE:
+            labels["as_it_was"] = predict(drawn, cases[left_out])
         for start in [options.start] if options.start else RATES:
             folder = Path(options.work) / f"{start}_without_{left_out}"
             others = [case for name, case in cases.items() if name != left_out]
-            start_from = None if start == "random" else runs.load_run(options.drawn)
+            start_from = None if start == "random" else drawn
             profile, resume = PROFILE.replace(learning_rate=RATES[start]), (folder / "run.json").is_file()
             run, history = train(
                 others, folder, profile, [cases[left_out]], seed=0, resume=resume, progress=False, start_from=start_from
@@ -59,7 +63,7 @@ def main():
                 scan = to_scan(to_working(cases[left_out], run.grid))
                 history.insert(0, {"step": 0} | validate(start_from.network, [scan]))
             histories.append(pandas.DataFrame(history).assign(start=start, left_out=left_out))
-            if left_out == "totalseg_example":
+            if left_out == SAMPLE:
                 labels[start] = predict(run, cases[left_out])
             mean = scores[-1][scores[-1].true_ml > 0].dice.mean()
             print(f"{folder}: mean Dice {mean:.3f} after {history[-1]['seconds']:.0f} s", flush=True)
