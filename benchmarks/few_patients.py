@@ -44,12 +44,13 @@ def main():
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     cases = {case.name: case for case in real_scans(SCANS)}
-    scores, histories, labels = [], [], {}
+    drawn = runs.load_run(options.drawn)
+    scores = [scores_of("as it was", drawn, cases.values())]
+    labels, histories = {"as_it_was": predict(drawn, cases[SAMPLE])}, []
     for left_out in SCANS:
-        drawn = runs.load_run(options.drawn)
-        scores.append(scores_of("as it was", drawn, [cases[left_out]]))
-        if left_out == SAMPLE:
-            labels["as_it_was"] = predict(drawn, cases[left_out])
+        # Where `drawn` begins, on the working grid as all of the curve.
+        scan = to_scan(to_working(cases[left_out], drawn.grid))
+        beginning = {"step": 0} | validate(drawn.network, [scan])
         for start in [options.start] if options.start else RATES:
             folder = Path(options.work) / f"{start}_without_{left_out}"
             others = [case for name, case in cases.items() if name != left_out]
@@ -59,10 +60,8 @@ def main():
                 others, folder, profile, [cases[left_out]], seed=0, resume=resume, progress=False, start_from=start_from
             )
             scores.append(scores_of(start, run, [cases[left_out]]))
-            if start_from is not None:  # where it began, on the working grid as all of the curve
-                scan = to_scan(to_working(cases[left_out], run.grid))
-                history.insert(0, {"step": 0} | validate(start_from.network, [scan]))
-            histories.append(pandas.DataFrame(history).assign(start=start, left_out=left_out))
+            rows = history if start_from is None else [beginning, *history]
+            histories.append(pandas.DataFrame(rows).assign(start=start, left_out=left_out))
             if left_out == SAMPLE:
                 labels[start] = predict(run, cases[left_out])
             mean = scores[-1][scores[-1].true_ml > 0].dice.mean()

@@ -69,16 +69,16 @@ def main():
 def of_page(table):
     """A row per group left out: means over organs that are there, ml in the head, of the two seeds."""
     there, sample = table.true_ml > 0, table.case == "totalseg_example"
-    head = table[table.case == "totalseg_s0003"].groupby(["without", "seed"], sort=False).found_ml.sum()
-    of = {
-        "sample patient": table[sample].groupby(["without", "seed"], sort=False).dice.mean(),
-        "slabs and slices": table[there & ~sample].groupby(["without", "seed"], sort=False).dice.mean(),
-        "found in the head (ml)": head,
-        "phantoms": table.groupby(["without", "seed"], sort=False).phantoms.first(),
-    }
-    told = {what: values.map("{:.1f}".format if "ml" in what else "{:.2f}".format) for what, values in of.items()}
+
+    def both(rows, column, how, digits=2):
+        each = rows.groupby(["without", "seed"], sort=False)[column].agg(how).map(f"{{:.{digits}f}}".format)
+        return each.groupby("without", sort=False).agg(", ".join)
+
     return pandas.DataFrame({
-        what: values.groupby("without", sort=False).agg(", ".join) for what, values in told.items()
+        "sample patient": both(table[sample], "dice", "mean"),
+        "slabs and slices": both(table[there & ~sample], "dice", "mean"),
+        "found in the head (ml)": both(table[table.case == "totalseg_s0003"], "found_ml", "sum", digits=1),
+        "phantoms": both(table, "phantoms", "first"),
     })  # fmt: skip
 
 

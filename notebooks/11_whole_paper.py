@@ -669,7 +669,7 @@ organseg.overlay_figure(*segment(worst))
 #
 # Each of the twelve trainings took 600 steps of three crops of 32³ voxels of 4 mm, eight in ten of them around an organ, with
 # eight filters at the start, the Dice loss summed over the batch, the paper's augmentation and a rate that falls to zero.
-# That is five to ten minutes each on two cores, too long for this page. So a script ran them
+# That is four to eleven minutes each on two cores, too long for this page. So a script ran them
 # (`benchmarks/few_patients.py`), and what came out is stored with the library.
 
 # %%
@@ -794,8 +794,8 @@ plt.show()
 # And how does one use three patients without forgetting the rest? One way is to mix them among other crops. The package's
 # `pretrained` was trained on with real scans in three of ten crops, and drawings in the others. A network made in the same
 # way, but without the sample patient and the head, has lost nothing on that patient and finds next to nothing in the head:
-# [the page on real scans](../book/patients.md) has the table. (Its crops were larger, its steps more and its loss another,
-# so this is no proof that the mixing did it.)
+# [the page on real scans](../book/patients.md) has the table. (Its crops were larger and its loss another, so this is no
+# proof that the mixing did it.)
 #
 # ## What may be compared with what
 #
