@@ -1,10 +1,11 @@
 """How often the orientation doctor is right: two hundred phantoms and the real scans, each shown in all eight ways.
 
-    python benchmarks/doctor.py
+    python benchmarks/doctor.py             # half an hour on two cores
+    python benchmarks/doctor.py --table     # the table of the book from what is stored
 
 To the network, a mirrored scan and one whose header lies are the same voxels. So it looks at each scan in
-eight ways, and what it finds is read once for each lie. The table is kept in benchmarks/doctor.csv: how many headers,
-how many of their axes (three each) were judged, how many of these rightly, how many honest headers were doubted.
+eight ways, and what it finds is read once for each lie. Its answers are kept in benchmarks/doctor.csv, a row for each
+header; book/doctor.csv counts them.
 """
 
 import argparse
@@ -25,6 +26,14 @@ from organseg.phantom.variety import Variety
 from organseg.scans import normalise, to_scan
 
 STORE = Path(__file__).with_name("doctor.csv")
+PAGE = STORE.parents[1] / "book" / "doctor.csv"
+KINDS = {
+    "real": "real scans",
+    "of the course, whole": "phantoms of the course",
+    "of the course, slabs": "slabs of them",
+    "varied, whole": "phantoms as for `drawn`",
+    "varied, slabs": "slabs of those",
+}
 SEEDS = range(7000, 7200)  # that nothing was trained on
 SHAPE, SPACING = (96, 96, 112), (4.0, 4.0, 4.0)
 
@@ -60,27 +69,31 @@ def judged(kind, name, found):
     return rows
 
 
-def table(rows):
-    """Per kind of scan: headers, axes judged and rightly so, honest headers doubted, lies that `predict` believes."""
-    frame = pandas.DataFrame(rows)
-    honest, lies = frame[frame.mirrored == "none"], frame[frame.mirrored != "none"]
-    by = frame.groupby("kind")
-    return pandas.DataFrame({
-        "scans": honest.groupby("kind").size(),
+def table(frame):
+    """Per kind of scan: axes judged, rightly or not, and not; honest headers doubted; lies that `predict` believes."""
+    honest, by = frame.mirrored == "none", frame.groupby("kind", sort=False)
+    counts = pandas.DataFrame({
+        "scans": by.name.nunique(),
         "axes": 3 * by.size(),
-        "judged": by.judged.sum(),
+        "cannot tell": 3 * by.size() - by.judged.sum(),
         "right": by.right.sum(),
-        "honest doubted": honest.groupby("kind").doubted.sum(),
-        "honest, believed at once": honest.groupby("kind").believed.sum(),
-        "lies believed at once": lies.groupby("kind").believed.sum(),
+        "wrong": by.judged.sum() - by.right.sum(),
+        "honest headers doubted": (frame.doubted & honest).groupby(frame.kind).sum(),
+        "lies believed at once": (frame.believed & ~honest).groupby(frame.kind).sum(),
     })  # fmt: skip
+    counts = counts.reindex([kind for kind in KINDS if kind in counts.index])
+    phantoms = counts.drop("real", errors="ignore").sum().rename("all phantoms")
+    return pandas.concat([counts.rename(index=KINDS), phantoms.to_frame().T]).rename_axis("kind")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", default="drawn", help="the network that looks")
     parser.add_argument("--phantoms", type=int, default=len(SEEDS))
+    parser.add_argument("--table", action="store_true", help="make the book's table from what is stored")
     options = parser.parse_args()
+    if options.table:
+        return table(pandas.read_csv(STORE)).to_csv(PAGE)
     warnings.simplefilter("ignore")
     run, rows = runs.load_run(options.run), []
     scans = real_scans() + [files.load() for files in find_cases(SHARED, "Ts", labels_needed=False)]
@@ -94,8 +107,10 @@ def main():
         found = doctor.found_in_each_way(run.network, image, SPACING)
         rows += judged(kind, f"phantom_{seed}", found)
         if seed % 10 == 0:
-            print(table(rows).to_string(), flush=True)
-    pandas.DataFrame(rows).to_csv(STORE, index=False)
+            print(table(pandas.DataFrame(rows)).to_string(), flush=True)
+    rows = pandas.DataFrame(rows)
+    rows.to_csv(STORE, index=False)
+    table(rows).to_csv(PAGE)
     print(table(rows).to_string())
 
 
