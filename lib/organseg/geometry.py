@@ -99,7 +99,6 @@ def to_working(case, grid):
     (26, 26, 32)
     """
     case = to_canonical(case)
-    image = _clean(case)
     spacing = np.array(grid.spacing_of(case.spacing))
     shape, affine = _grid_around(case.image.shape, case.affine, spacing)
     needed, free = 16 * np.prod(shape, dtype=float), psutil.virtual_memory().available
@@ -113,11 +112,14 @@ def to_working(case, grid):
     # difference of variances.
     factors = np.maximum(np.abs(there[:3, :3]).max(axis=1), 1.0)
     sigmas = np.sqrt(factors**2 - 1) / FWHM
-    if sigmas.any():
-        image = ndimage.gaussian_filter(image, sigmas, mode="nearest")
-    inside = _nearest(np.broadcast_to(np.uint8(1), image.shape), there, shape)
-    image = np.where(inside, _linear(image, there, shape), np.float32(AIR))
+    image, missing = _smoothed_and_read(case, sigmas, there, shape)
+    if missing:
+        share = missing / case.image.size
+        told = f"{share:.1%}" if share > 0.001 else missing
+        warn(f"{case.name}: {told} of the voxels are not finite; they count as air")
+    inside = _nearest(np.broadcast_to(np.uint8(1), case.image.shape), there, shape)
     label = None if case.label is None else _nearest(case.label, there, shape)
+    image = np.where(inside, image, np.float32(AIR))
     return replace(case, image=image, label=label, affine=affine, body_levels=None)
 
 
@@ -165,9 +167,8 @@ def _fill_with_winners(labels, classes, back, boxes):
     for c, (first, end) in boxes.items():
         value = _linear(classes[c], back, end - first, start=first)
         here = _slices(first - low, end - low)
-        wins = value > best[here]
-        best[here][wins] = value[wins]
-        winner[here][wins] = c
+        np.copyto(winner[here], c, where=value > best[here])
+        np.maximum(best[here], value, out=best[here])
 
 
 def half_resolution(shape, affine):
@@ -184,13 +185,54 @@ def half_resolution(shape, affine):
     return tuple(-(-n // 2) for n in shape), coarse
 
 
-def _clean(case):
-    """HU with NaN and padding (−1024, −3024: 'no measurement') as air, lest they spread."""
-    missing = ~np.isfinite(case.image)
-    if missing.any():
-        share = f"{missing.mean():.1%}" if missing.mean() > 0.001 else f"{int(missing.sum())}"
-        warn(f"{case.name}: {share} of the voxels are not finite; they count as air")
-    return np.maximum(np.where(missing, AIR, case.image), AIR).astype(np.float32)
+def _smoothed_and_read(case, sigmas, there, shape):
+    """A case's image, smoothed, then read linearly at `there`; how many voxels were not finite.
+
+    Where the axes are parallel, both are one small matrix per axis, and voxels that nobody will
+    read are not smoothed at all: a fourth of the places along each axis is a 64th of them. SciPy
+    does the same in two goes for an oblique scan.
+    """
+    if _is_oblique(there, shape):
+        image, missing = _clean(case.image)
+        image = ndimage.gaussian_filter(image, sigmas, mode="nearest")
+        return _linear(image, there, shape), missing
+    along = zip(case.image.shape, there.diagonal(), there[:3, 3], shape, sigmas, strict=False)
+    weights = [_axis_weights(*axis) for axis in along]
+    order = np.argsort(np.abs(case.image.strides))[::-1]  # as the voxels lie in memory
+    image, (slow, middle, fast) = case.image.transpose(order), (weights[axis] for axis in order)
+    depth, parts, missing = max(1, 2**24 // (len(middle.T) * len(fast.T))), [], 0
+    for start in range(0, len(image), depth):
+        slab, lost = _clean(image[start : start + depth])
+        parts.append(middle @ (slab @ fast.T))
+        missing += lost
+    image = np.tensordot(slow, np.concatenate(parts), 1)
+    return image.transpose(np.argsort(order)), missing
+
+
+def _is_oblique(matrix, shape):
+    """True where an axis leaves the volume's own by more than 1e-4 voxels over this shape."""
+    tilt = np.abs(matrix[:3, :3] - np.diag(matrix.diagonal()[:3]))
+    return (tilt @ shape).max() > 1e-4
+
+
+def _axis_weights(size, step, start, count, sigma=0):
+    """How much each voxel of an axis counts where it is read: a float32 matrix (count, size).
+
+    A Gaussian of `sigma` voxels, then linear reading at start + i step; the border goes on.
+    """
+    smoothing = ndimage.gaussian_filter(np.eye(size), (sigma, 0), mode="nearest")
+    places = np.clip(start + step * np.arange(count), 0, size - 1)
+    below = places.astype(int)
+    part = (places - below)[:, None]
+    weights = (1 - part) * smoothing[below] + part * smoothing[np.minimum(below + 1, size - 1)]
+    return weights.astype(np.float32)
+
+
+def _clean(image):
+    """HU, NaN and padding (−1024, −3024: 'no measurement') as air; how many were not finite."""
+    finite = np.isfinite(image)
+    image = np.maximum(np.where(finite, image, AIR), AIR).astype(np.float32)
+    return image, finite.size - np.count_nonzero(finite)
 
 
 def _grid_around(shape, affine, spacing):
@@ -205,13 +247,14 @@ def _grid_around(shape, affine, spacing):
 
 def _linear(volume, matrix, shape, start=(0, 0, 0)):
     """Read a volume linearly at matrix @ index, from `start` on; the border's value beyond."""
-    matrix = np.where(np.abs(matrix) < 1e-9, 0.0, matrix)
-    linear, offset = matrix[:3, :3], matrix[:3, :3] @ np.asarray(start) + matrix[:3, 3]
-    if np.count_nonzero(linear - np.diag(np.diag(linear))) == 0:
-        linear = np.diag(linear)  # SciPy is several times faster on a plain scaling
-    shape = tuple(int(n) for n in shape)
-    options = {"output": np.float32, "order": 1, "mode": "nearest"}
-    return ndimage.affine_transform(volume, linear, offset, shape, **options)
+    linear, shape = matrix[:3, :3], tuple(int(n) for n in shape)
+    offset = linear @ np.asarray(start) + matrix[:3, 3]
+    if _is_oblique(matrix, np.add(start, shape)):
+        options = {"output": np.float32, "order": 1, "mode": "nearest"}
+        return ndimage.affine_transform(volume, linear, offset, shape, **options)
+    along = zip(volume.shape, linear.diagonal(), offset, shape, strict=True)
+    x, y, z = (_axis_weights(*axis) for axis in along)
+    return np.tensordot(x, y @ (volume @ z.T), 1)
 
 
 def _nearest(volume, matrix, shape):

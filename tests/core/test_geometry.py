@@ -226,6 +226,22 @@ def test_a_fine_pattern_becomes_its_mean_where_plain_subsampling_would_not():
     assert np.abs(found.image[1:-1] - 100).max() < 25
 
 
+@pytest.mark.parametrize("spacing", [(0.8, 0.8, 0.8), (0.7, 0.9, 5.0), (4.0, 4.0, 1.0), (3.0, 3.0, 3.0)])
+@pytest.mark.parametrize("tilt", [0.0, 1e-9, 1e-2])
+def test_smoothing_and_reading_at_once_is_smoothing_and_then_reading(spacing, tilt):
+    affine = np.diag([-spacing[0], spacing[1], spacing[2], 1.0])
+    affine[:3, 3], affine[0, 1] = (7.3, -2.1, 40), tilt
+    values = np.random.default_rng(0).uniform(-1000, 1500, (40, 37, 23)).astype(np.float32)
+    case = Case(values[:, :, ::-1].copy()[:, :, ::-1], None, affine, "noise")
+    working = to_working(case, WorkingGrid((3.0,) * 3))
+    there = np.linalg.inv(affine) @ working.affine
+    step = np.maximum(np.abs(np.diag(there)[:3]), 1)
+    smooth = ndimage.gaussian_filter(values, np.sqrt((step**2 - 1) / (8 * np.log(2))), mode="nearest")
+    read = ndimage.affine_transform(smooth, there[:3, :3], there[:3, 3], working.image.shape, order=1, mode="nearest")
+    inner = (slice(1, -1),) * 3  # at the border there may be air instead
+    np.testing.assert_allclose(working.image[inner], read[inner], rtol=0, atol=1e-3)
+
+
 def test_the_smoothing_has_the_width_of_the_missing_voxel():
     point = np.zeros((40, 40, 41), np.float32)
     point[20, 20, 20] = 1e6
