@@ -16,7 +16,7 @@ SOLUTIONS ?= yes
 
 # The tests whose subject computes with Keras: they run once more under JAX.
 TESTS_OF_BACKEND := tests/core/test_networks.py tests/core/test_losses.py tests/core/test_augmentation.py \
-                    tests/core/test_training.py tests/core/test_inference.py \
+                    tests/core/test_training.py tests/core/test_inference.py tests/core/test_device.py \
                     tests/course/test_costs.py::test_xla_counts_nearly_the_same
 PYTEST := -m pytest -q --durations=10
 # A process per core, each with one thread, so that none takes the core of another; a file's tests stay together.
@@ -48,7 +48,7 @@ READY_COLAB := $(VENV_COLAB)/.ready
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures situations address demo \
-        data lint format figures-check mutants ledger weights gallery lock clean distclean
+        data lint format figures-check gpu-check mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,7 +64,7 @@ test: $(READY) ## run the tests, those of the networks under TensorFlow and JAX,
 	$(LIKE_STORED) $(PY) $(NBVAL) $(TWO_NOTEBOOKS)
 
 unit: $(READY) ## run the tests and the examples of the core alone; says which lines none of them ran
-	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --cov --doctest-modules lib/organseg/*.py tests/core
+	$(ONE_THREAD) $(PY) $(PYTEST) $(SIDE_BY_SIDE) --cov --doctest-modules lib/organseg/*.py lib/organseg/device tests/core
 
 test-colab: $(READY_COLAB) ## run the same tests with the versions that Google Colab carries
 	$(ONE_THREAD) PYTHONPATH=$(CURDIR)/lib $(VENV_COLAB)/bin/python $(PYTEST) $(SIDE_BY_SIDE)
@@ -133,6 +133,9 @@ format: $(READY) ## put the code into that format
 
 figures-check: $(READY) ## the long measurements, each with pass or fail
 	$(PY) benchmarks/figures_check.py
+
+gpu-check: $(READY) ## what a GPU makes of the library, in eight minutes: steps, a case, a training, PyTorch beside them
+	KERAS_BACKEND=jax $(PY) benchmarks/gpu_check.py
 
 mutants: $(READY) ## plant errors in the library and see that the tests find them
 	$(PY) tests/mutants.py

@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "lib" / "organseg"
+DEVICE = LIBRARY / "device"  # the core's own room
 PICTURE = ROOT / "book" / "images" / "map.svg"
 source = partial(Path.read_text, encoding="utf-8")
 HEAD = """\
@@ -68,6 +69,14 @@ def beside(room, y):
     return parts, end
 
 
+def three_abreast(kind, y, title, files):
+    """Small modules of the core, in rows of three below a title."""
+    parts = [text(40, y, title, "small")]
+    for place, (name, file) in enumerate(files.items()):
+        parts += box(kind, 40 + 136 * (place % 3), y + 9 + 36 * (place // 3), 128, 30, name, lines(file))
+    return parts
+
+
 def drawing():
     """The picture as SVG."""
     files = {file.stem: file for file in sorted(LIBRARY.glob("*.py")) if not file.stem.startswith("__")}
@@ -75,21 +84,24 @@ def drawing():
     tops = {name: 75 + 42 * place for place, name in enumerate(name for name in named if name in files)}
     shared = [name for name in files if name not in tops]
     end = 75 + 42 * len(tops)
-    height = end + 65 + 36 * -(-len(shared) // 3)
+    device = {file.stem: file for file in sorted(DEVICE.glob("*.py")) if not file.stem.startswith("__")}
+    below = end + 36 + 36 * -(-len(shared) // 3)
+    height = below + 65 + 36 * -(-len(device) // 3)
     parts = [HEAD.format(height=height), f'<rect class="page" width="760" height="{height}" rx="6"/>']
-    parts += box("room", 20, 20, 440, height - 40, "the core, on the way of a scan", lines(*LIBRARY.glob("*.py")))
+    whole = lines(*LIBRARY.glob("*.py"), *DEVICE.glob("*.py"))
+    parts += box("room", 20, 20, 440, height - 40, "the core, on the way of a scan", whole)
     for name, y in tops.items():
         parts += [*box("module", 40, y, 190, 30, name, lines(files[name])), arrow(f"M135 {y - 12} v12", "way")]
         for stop in sorted(tops[other] for other in imported(files[name]) & set(tops)):
             bend = f"{270 + 0.45 * abs(stop - y):.0f}"
             parts.append(arrow(f"M230 {y + 15} C{bend} {y + 15} {bend} {stop + 15} 231 {stop + 15}"))
-    parts.append(text(40, end + 25, "shared by all", "small"))
-    for place, name in enumerate(shared):
-        parts += box("shared", 40 + 136 * (place % 3), end + 34 + 36 * (place // 3), 128, 30, name, lines(files[name]))
+    parts += three_abreast("shared", end + 25, "shared by all", {name: files[name] for name in shared})
+    parts += three_abreast("module", below + 25, "device: where the network computes", device)
     y = 0
     for file in sorted(LIBRARY.glob("*/__init__.py")):
-        drawn, y = beside(file.parent, y + 20)
-        parts += drawn
+        if file.parent != DEVICE:
+            drawn, y = beside(file.parent, y + 20)
+            parts += drawn
     parts += [arrow(f"M512 {y + 35} h30", "way"), text(552, y + 39, "the way of a scan", "small")]
     parts += [arrow(f"M512 {y + 57} h30"), text(552, y + 61, "imports", "small"), "</svg>"]
     return "\n".join(parts) + "\n"

@@ -2,8 +2,9 @@
 
 The core lies here, in the order in which a case walks through it: `cases`, `folders`, `geometry`,
 `scans`, `augmentation`, `sampling`, `networks`, `losses`, `training`, `runs`, `inference`,
-`postprocessing`, `metrics`, `tables`. Around it: `phantom` (a synthetic abdomen), `show`
-(pictures), `command` (the command line), `course` (what the chapters need).
+`postprocessing`, `metrics`, `tables`. Its own room is `device`: crops, training steps and answers
+where the network computes. Around it: `phantom` (a synthetic abdomen), `show` (pictures),
+`command` (the command line), `course` (what the chapters need).
 
 Keras takes its backend from KERAS_BACKEND (TensorFlow by default); importing organseg imports none.
 """

@@ -1,4 +1,4 @@
-"""Keras, and what it computes on: is there a GPU, and which numbers does the hardware multiply?
+"""Keras, its backend, and whether there is a GPU.
 
 TensorFlow writes lines to standard error while it starts. They come from C++, before any setting
 silences them; in a notebook they would be the first cell's output. So every module that needs Keras
@@ -8,7 +8,6 @@ takes it from here: `from organseg.backend import keras`.
 import os
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 
 from organseg.errors import OrgansegError
 
@@ -51,28 +50,3 @@ def has_gpu():
     import jax
 
     return jax.default_backend() == "gpu"
-
-
-def resolve_precision(precision, training=False):
-    """The Keras dtype policy for a precision; every 'auto' of the library means what this says.
-
-    Half precision where the hardware multiplies it: float16 on a GPU, bfloat16 on a CPU that has
-    it, else float32. A training on a CPU stays in float32, since TensorFlow's gradients in bfloat16
-    have been NaN there. Any other policy ('float32', 'mixed_float16', 'mixed_bfloat16') stays as it
-    is.
-
-    >>> resolve_precision("mixed_bfloat16")
-    'mixed_bfloat16'
-    """
-    if precision != "auto":
-        return precision
-    if has_gpu():
-        return "mixed_float16"
-    return "mixed_bfloat16" if _cpu_has_bfloat16() and not training else "float32"
-
-
-def _cpu_has_bfloat16():
-    """True where the CPU multiplies bfloat16 itself (AVX-512 BF16, AMX); elsewhere it is slower."""
-    about = Path("/proc/cpuinfo")  # Linux only
-    flags = about.read_text(encoding="utf-8") if about.is_file() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags

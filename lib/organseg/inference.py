@@ -10,6 +10,7 @@ memory needed depends on a tile's depth, not on the scan's length.
 import numpy as np
 import psutil
 
+from organseg.device.forward import on_device
 from organseg.errors import OrgansegError
 from organseg.geometry import to_file_grid, to_working
 from organseg.networks import reach, size_multiple
@@ -27,7 +28,7 @@ def predict(run, case, tile_depth=None, margin=None, precision="auto"):
     run : Run, a trained network and the grid it works on (`load_run`, `train`)
     case : Case, as read from its file
     tile_depth, margin : as in `predict_probabilities`
-    precision : see `backend.resolve_precision`
+    precision : see `device.precision.resolve_precision`
 
     >>> import organseg
     >>> case = organseg.make_phantom(3003, (24, 24, 24), spacing=(8, 8, 8))
@@ -59,20 +60,26 @@ def predict_probabilities(network, image, tile_depth=None, margin=None):
     >>> predict_probabilities(network, np.zeros((16, 16, 20), np.float32)).shape
     (16, 16, 20, 8)
     """
+    result = np.empty((*image.shape, network.output_shape[-1]), network.outputs[0].dtype)
+    for slices, tile in each_tile(network, image, tile_depth, margin):
+        result[:, :, slices] = np.asarray(tile)[0]
+    return result
+
+
+def each_tile(network, image, tile_depth=None, margin=None):
+    """As `predict_probabilities`, but tile by tile, and left on the device: the slices of the image
+    that a tile keeps, and its probabilities, a tensor (1, x, y, z, class)."""
     multiple = size_multiple(network)
     margin = reach(network) if margin is None else margin
     # Padded with air, as the convolutions' own zero padding.
-    padded = np.pad(image, [(0, -n % multiple) for n in image.shape])
+    padded = np.pad(image, [(0, -n % multiple) for n in image.shape])[None, ..., None]
     if tile_depth is None:
-        tile_depth = affordable_depth(network, padded.shape, margin)
-    dtype = network.outputs[0].dtype
-    result = np.empty((*image.shape, network.output_shape[-1]), dtype)
-    for seen, kept in tiles(padded.shape[2], tile_depth, margin, multiple):
-        tile = np.asarray(network.predict_on_batch(padded[None, :, :, seen, None]))[0]
-        keep = slice(kept.start, min(kept.stop, image.shape[2]))
+        tile_depth = affordable_depth(network, padded.shape[1:4], margin)
+    (width, height, depth), answer = image.shape, on_device(network)
+    for seen, kept in tiles(padded.shape[3], tile_depth, margin, multiple):
+        keep = slice(kept.start, min(kept.stop, depth))
         inner = slice(keep.start - seen.start, keep.stop - seen.start)
-        result[:, :, keep] = tile[: image.shape[0], : image.shape[1], inner]
-    return result
+        yield keep, answer(padded[:, :, :, seen])[:, :width, :height, inner]
 
 
 def tiles(depth, tile_depth, margin, multiple=8):

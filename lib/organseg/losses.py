@@ -39,7 +39,12 @@ def dice_loss(labels, probabilities, annotated=None, weights=None, batch_sum=Fal
     >>> float(dice_loss(labels, keras.ops.one_hot(labels, 2)))
     -1.0
     """
-    intersection, predicted, true, counted = _sums(labels, probabilities, annotated)
+    sums = overlaps(labels, probabilities, annotated)
+    return loss_of_overlaps(*sums, weights, batch_sum)
+
+
+def loss_of_overlaps(intersection, predicted, true, counted, weights=None, batch_sum=False):
+    """Equation (2) from what `overlaps` returns, or from its sum over the tiles of an image."""
     weights = ops.cast(1.0 if weights is None else weights, "float32") * ops.ones_like(true)
     if batch_sum:
         images = ops.sum(counted, axis=0, keepdims=True)
@@ -62,7 +67,7 @@ def generalised_dice_loss(labels, probabilities, annotated=None):
     >>> round(float(generalised_dice_loss([[[0, 0, 0, 1]]], missed)), 3)  # dice_loss: -0.429
     -0.375
     """
-    intersection, predicted, true, counted = _sums(labels, probabilities, annotated)
+    intersection, predicted, true, counted = overlaps(labels, probabilities, annotated)
     weights = _inverse_volumes(true, power=2) * counted
     overlap = ops.sum(weights * intersection, axis=-1)
     return ops.mean(-2.0 * overlap / ops.sum(weights * (predicted + true), axis=-1))
@@ -83,8 +88,11 @@ def volume_weights(labels, num_classes, power=1):
     return weights / ops.mean(weights, axis=-1, keepdims=True)
 
 
-def _sums(labels, probabilities, annotated):
-    """Σ p r, Σ p, Σ r over each image's voxels, and which classes count: float32 (batch, class)."""
+def overlaps(labels, probabilities, annotated=None):
+    """Σ p r, Σ p, Σ r over each image's voxels, and which classes count: float32 (batch, class).
+
+    Parameters as in `dice_loss`.
+    """
     probabilities = ops.cast(probabilities, "float32")
     truth = ops.one_hot(ops.cast(labels, "int32"), probabilities.shape[-1], dtype="float32")
     axes = _voxel_axes(truth)

@@ -30,7 +30,7 @@ class Profile:
     organ_share: float = 0.0  # crops that are centred on an organ; 0: anywhere, as in the paper
     augment: bool = True
     batch_sum: bool = False  # equation (1) summed over the batch's images instead of per image
-    precision: str = "float32"  # or 'auto', see `backend.resolve_precision`
+    precision: str = "float32"  # or 'auto', see `device.precision.resolve_precision`
     validate_every: int = 1000  # steps between validations and checkpoints
 
     def replace(self, **changes):

@@ -20,7 +20,8 @@ import numpy as np
 import pandas
 
 from organseg import networks
-from organseg.backend import keras, resolve_precision
+from organseg.backend import keras
+from organseg.device.precision import resolve_precision
 from organseg.errors import OrgansegError, warn
 from organseg.files import whole_file
 from organseg.geometry import WorkingGrid
@@ -43,7 +44,7 @@ class Run:
     settings: dict
 
     def in_precision(self, precision):
-        """The same run, computing in another precision (see `backend.resolve_precision`)."""
+        """The same run, computing in another precision (see `resolve_precision`)."""
         policy = resolve_precision(precision)
         if self.network.layers[1].dtype_policy.name == policy:
             return self

@@ -4,10 +4,6 @@ Every step has its own random numbers, drawn from (seed, step): a resumed run go
 it would have seen.
 """
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-
 import numpy as np
 
 from organseg.augmentation import apply_warp, draw_warp, no_warp
@@ -62,14 +58,18 @@ class CropSampler:
 
         images float32 (batch, x, y, z, 1), labels uint8 (batch, x, y, z), annotated (batch, organ)
         """
-        rng = np.random.default_rng([self.seed, step])
-        chosen = rng.choice(len(self.patients), self.batch_size, replace=False)
-        scans_of = list(self.patients.values())
-        crops = [self._crop(rng, _any_of(rng, scans_of[patient])) for patient in chosen]
+        crops = [(*self._read(*place), place[0].annotated) for place in self.plan(step)]
         images, labels, annotated = (np.stack(parts) for parts in zip(*crops, strict=True))
         return images[..., None], labels, annotated
 
-    def _crop(self, rng, scan):
+    def plan(self, step):
+        """Where the crops of a step are read: scan, corner (voxel) and warp of each, in a list."""
+        rng = np.random.default_rng([self.seed, step])
+        chosen = rng.choice(len(self.patients), self.batch_size, replace=False)
+        scans_of = list(self.patients.values())
+        return [self._place(rng, _any_of(rng, scans_of[patient])) for patient in chosen]
+
+    def _place(self, rng, scan):
         free = np.array(scan.image.shape) - self.shape  # negative where the scan is smaller
         corner = np.where(free > 0, rng.integers(np.maximum(free, 0) + 1), free // 2)
         places = scan.organ_voxels
@@ -77,23 +77,11 @@ class CropSampler:
             voxel = rng.choice(places[_any_of(rng, list(places))])
             corner = np.array(np.unravel_index(voxel, scan.image.shape)) - np.array(self.shape) // 2
         drawn = (rng, self.shape, self.paper_voxels)
-        warp = draw_warp(*drawn) if self.augment else no_warp(self.shape)
-        image, label = apply_warp(warp, scan.image, scan.label, corner, self.shape, scan.spacing)
-        return image, label, scan.annotated
+        return scan, corner, draw_warp(*drawn) if self.augment else no_warp(self.shape)
+
+    def _read(self, scan, corner, warp):
+        return apply_warp(warp, scan.image, scan.label, corner, self.shape, scan.spacing)
 
 
 def _any_of(rng, choices):
     return choices[rng.integers(len(choices))]
-
-
-def prefetch(sampler, first, last, ahead=4):
-    """The batches of steps first … last - 1, drawn in a thread while the network works on."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        steps = iter(range(first, last))
-        waiting = deque(pool.submit(sampler.batch, step) for step in islice(steps, ahead))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(sampler.batch, step) for step in islice(steps, 1))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)

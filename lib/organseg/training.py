@@ -4,24 +4,24 @@
 now and then validate, write the history and a checkpoint.
 """
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas
-from tqdm.auto import tqdm
 
 from organseg import runs
-from organseg.backend import has_gpu, keras, resolve_precision
+from organseg.backend import has_gpu, keras
 from organseg.cases import Case
+from organseg.device.crops import DeviceCrops
+from organseg.device.precision import is_float16, resolve_precision
+from organseg.device.steps import take_steps
 from organseg.errors import OrgansegError
 from organseg.geometry import WorkingGrid, canonical_spacing, choose_grid, to_working
-from organseg.inference import predict_probabilities
-from organseg.losses import dice_loss
-from organseg.metrics import dice
+from organseg.inference import each_tile
+from organseg.losses import dice_loss, loss_of_overlaps, overlaps
 from organseg.organs import NUM_CLASSES, ORGAN_NAMES, ORGANS
-from organseg.sampling import CropSampler, prefetch
+from organseg.sampling import CropSampler
 from organseg.scans import to_scan
 from organseg.volumes import read_affine
 
@@ -78,7 +78,7 @@ def train(
 
     history = runs.load_history(out, first) if first else []
     before = history[-1]["seconds"] if history else 0.0
-    for row in take_steps(segmenter, sampler, profile, first, before, progress):
+    for row in take_steps(segmenter, DeviceCrops(sampler), profile, first, before, progress):
         history.append(row | validate(network, held_out))
         if out:
             runs.save(out, row["step"], network, _variables(segmenter), history)
@@ -117,7 +117,7 @@ def compile_for_training(network, profile, kind=Segmenter):
     if profile.schedule:
         rate = keras.optimizers.schedules.CosineDecay(rate, profile.steps)
     optimizer = keras.optimizers.Adam(rate)
-    if _is_float16(network):
+    if is_float16(network):
         # Small gradients are zero in float16, so the loss is scaled. Keras does so by itself only
         # where the model's own policy is float16, and here the layers' is.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -136,11 +136,18 @@ def validate(network, scans):
     """
     rows = []
     for scan in scans:
-        probabilities = predict_probabilities(network, scan.image)
-        loss = dice_loss(scan.label[None], probabilities[None], scan.annotated[None])
-        predicted, row = probabilities.argmax(axis=-1), {"validation_loss": float(loss)}
+        soft, hard = [], []  # sums of the probabilities and of the labels made from them
+        for slices, probabilities in each_tile(network, scan.image):
+            label = scan.label[None, :, :, slices]
+            soft.append(overlaps(label, probabilities, scan.annotated[None]))
+            chosen = keras.ops.one_hot(keras.ops.argmax(probabilities, -1), NUM_CLASSES)
+            hard.append(overlaps(label, chosen))
+        *sums, _ = map(sum, zip(*soft, strict=True))
+        row = {"validation_loss": float(loss_of_overlaps(*sums, soft[0][-1]))}
+        both, found, there, _ = (np.asarray(sum(parts))[0] for parts in zip(*hard, strict=True))
         for organ in np.array(ORGANS)[scan.annotated > 0]:
-            row[f"dice_{organ.name}"] = dice(scan.label == organ.id, predicted == organ.id)
+            size = found[organ.id] + there[organ.id]
+            row[f"dice_{organ.name}"] = 2 * both[organ.id] / size if size else np.nan
         rows.append(row)
     columns = ["validation_loss", *(f"dice_{name}" for name in ORGAN_NAMES)]
     return pandas.DataFrame(rows, columns=columns, dtype=float).mean().to_dict()
@@ -177,34 +184,6 @@ def _labelled_scans(cases, grid):
         scans.append(to_scan(to_working(case, grid)))
         del case
     return scans
-
-
-def take_steps(segmenter, sampler, profile, first=0, before=0.0, progress=False):
-    """Take the steps after `first`; yield step, seconds and mean loss whenever to validate.
-
-    `before` are the seconds that the steps up to `first` have taken.
-    """
-    began, losses, lost = time.monotonic() - before, [], 0
-    # In float16 a step whose scaled loss overflows is left out, and the scale halved: not forever.
-    most = 20 if _is_float16(segmenter) else 0
-    bar = {"desc": f"training ({profile.name})", "unit": "step", "disable": not progress}
-    batches = prefetch(sampler, first, profile.steps)
-    with tqdm(batches, total=profile.steps, initial=first, **bar) as shown:
-        for step, batch in enumerate(shown, start=first + 1):
-            losses.append(segmenter.step(*batch))
-            lost = 0 if np.isfinite(losses[-1]) else lost + 1
-            if lost > most:
-                found = f"found a loss of {losses[-1]} at step {step}"
-                raise OrgansegError(f"{found}; expected a number; lower the learning rate")
-            if step % profile.validate_every == 0 or step == profile.steps:
-                seconds, loss = round(time.monotonic() - began, 1), float(np.mean(losses))
-                shown.set_postfix(loss=f"{loss:.3f}")
-                losses.clear()
-                yield {"step": step, "seconds": seconds, "loss": loss}
-
-
-def _is_float16(network):
-    return any(layer.compute_dtype == "float16" for layer in network.layers)
 
 
 def _variables(segmenter):

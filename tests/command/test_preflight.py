@@ -16,7 +16,7 @@ TINY = PROFILES["lesson"].replace(base_filters=1, crop_size=16)
 
 
 def pace(**changes):
-    values = {"first_seconds": 7.0, "step_seconds": [0.4, 0.5, 3.0], "crop_seconds": 0.1, "memory_gb": 1.25}
+    values = {"first_seconds": 7.0, "step_seconds": [0.4, 0.5, 3.0], "memory_gb": 1.25}
     return Pace(PROFILES["paper"], "a CPU (2 cores)", "float32", 19_071_784, **(values | changes))
 
 
@@ -30,14 +30,10 @@ def test_the_paper_week_is_12_seconds_per_step():
     assert pace(step_seconds=[12.1]).hours() / 24 == pytest.approx(7, abs=0.01)
 
 
-def test_crops_that_are_drawn_slowly_hold_the_network_up():
-    assert pace(crop_seconds=0.8).seconds_per_step == 0.8
-
-
 def test_the_report_says_all_that_was_measured():
     assert str(pace()).splitlines() == [
         "profile paper: 3 crops of 64³ voxels, 19,071,784 parameters, float32, on a CPU (2 cores)",
-        "time     500 ms per step (3 steps after a first one of 7.0 s), 100 ms to draw its crops meanwhile",
+        "time     500 ms per step, crops and all (3 calls after a first one of 7.0 s)",
         "memory   1.2 GB",
         "so       6.9 hours for the profile's 50,000 steps, 6.9 hours for 50,000, without validation",
     ]
@@ -67,5 +63,5 @@ def test_the_command_line_prints_the_report(capsys):
     main(["preflight", "--profile", "lesson", "--seconds", "1"])
     said = capsys.readouterr().out
     assert re.search(r"^profile lesson: 3 crops of 32³ voxels", said)
-    assert re.search(r"\d+ ms per step \((\d+) steps", said)
+    assert re.search(r"\d+ ms per step, crops and all \((\d+) calls", said)
     assert re.search(r"\d+\.\d minutes for the profile's 120 steps, \d+\.\d hours for 50,000", said)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from organseg.cases import Case
+from organseg.device.steps import prefetch
 from organseg.errors import OrgansegError, OrgansegWarning
-from organseg.sampling import CropSampler, prefetch
+from organseg.sampling import CropSampler
 from organseg.scans import to_scan
 
 
@@ -93,11 +94,10 @@ def test_a_step_draws_the_same_batch_whenever_it_is_asked_for(scans):
 
 def test_prefetched_batches_are_the_samplers_and_errors_arrive(scans):
     sampler = CropSampler(scans, crop_size=8)
-    for step, batch in zip(range(3, 8), prefetch(sampler, 3, 8), strict=True):
+    for step, batch in zip(range(3, 8), prefetch(sampler.batch, range(3, 8)), strict=True):
         assert np.array_equal(batch[0], sampler.batch(step)[0])
-    sampler.batch = lambda step: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        list(prefetch(sampler, 0, 2))
+        list(prefetch(lambda step: 1 / step, range(2)))
 
 
 def test_cases_that_were_not_prepared_are_refused_in_one_line():

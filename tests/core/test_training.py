@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from organseg import runs
-from organseg.backend import has_gpu, resolve_precision
+from organseg.backend import has_gpu
 from organseg.cases import Case
+from organseg.device.precision import resolve_precision
 from organseg.errors import OrgansegError
 from organseg.geometry import WorkingGrid
 from organseg.organs import ORGAN_NAMES
@@ -106,17 +107,17 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(cases, six_steps, tmp_pat
 
     from organseg.sampling import CropSampler
 
-    draw = CropSampler.batch
+    draw = CropSampler.plan
 
     def stop_at_step_5(self, step):
         if step == 5:
             raise Stopped
         return draw(self, step)
 
-    monkeypatch.setattr(CropSampler, "batch", stop_at_step_5)
+    monkeypatch.setattr(CropSampler, "plan", stop_at_step_5)
     with pytest.raises(Stopped):
         train(cases[:4], tmp_path / "broken", TINY, progress=False)
-    monkeypatch.setattr(CropSampler, "batch", draw)
+    monkeypatch.setattr(CropSampler, "plan", draw)
     resumed, again = train(cases[:4], tmp_path / "broken", TINY, resume=True, progress=False)
     assert [row["step"] for row in again] == [row["step"] for row in history] == [3, 6]
     assert again[-1]["loss"] == pytest.approx(history[-1]["loss"], abs=1e-4)
@@ -175,9 +176,16 @@ def test_profiles_are_plain_data_that_imports_no_keras():
 
 def test_auto_is_one_rule_and_a_named_precision_stays():
     assert resolve_precision("mixed_bfloat16") == "mixed_bfloat16"
-    assert resolve_precision("auto", training=True) == ("mixed_float16" if has_gpu() else "float32")
-    known = {"mixed_float16"} if has_gpu() else {"mixed_bfloat16", "float32"}
-    assert resolve_precision("auto") in known
+    half = {"mixed_float16", "mixed_bfloat16"}
+    assert resolve_precision("auto", training=True) in (half if has_gpu() else {"float32"})
+    assert resolve_precision("auto") in (half if has_gpu() else {"mixed_bfloat16", "float32"})
+
+
+@pytest.mark.parametrize("capability, policy", [(7.5, "mixed_float16"), (8.0, "mixed_bfloat16")])
+def test_bfloat16_is_taken_from_compute_capability_8_on(monkeypatch, capability, policy):
+    monkeypatch.setattr("organseg.device.precision.has_gpu", lambda: True)
+    monkeypatch.setattr("organseg.device.precision._compute_capability", lambda: capability)
+    assert resolve_precision("auto", training=True) == policy
 
 
 def test_adam_starts_at_1e_2_and_only_schedules_change_it():

@@ -1,16 +1,20 @@
 """Before a long training: what a step takes on this machine, and so what the whole would take."""
 
+import itertools
 import os
-import statistics
 import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 
-from organseg.backend import has_gpu, keras, resolve_precision
+from organseg.backend import has_gpu, keras
+from organseg.device.crops import DeviceCrops
+from organseg.device.precision import resolve_precision
+from organseg.device.steps import Steps, prefetch
 from organseg.networks import unet
 from organseg.phantom import make_phantom
 from organseg.profiles import Profile, find_profile
@@ -30,28 +34,27 @@ class Pace:
     device: str  #: what computed
     precision: str  #: in which Keras dtype policy
     parameters: int  #: trainable ones
-    first_seconds: float  #: the first step, which builds the graph as well
-    step_seconds: list  #: each step after it
-    crop_seconds: float  #: to draw and warp one mini-batch
+    first_seconds: float  #: the first call of steps, which is compiled as well
+    step_seconds: list  #: a step of each call after it, the drawing of its crops included
     memory_gb: float  #: the most held while training, of the GPU or by the process; GB: 10⁹ bytes
 
     @property
     def seconds_per_step(self):
-        """The median step, or the drawing of its crops meanwhile, whichever is longer."""
-        return max(statistics.median(self.step_seconds), self.crop_seconds)
+        """The median step."""
+        return float(np.median(self.step_seconds))
 
     def hours(self, steps=ITERATIONS):
         """Hours that so many steps would take at this pace, without validation."""
         return (self.first_seconds + (steps - 1) * self.seconds_per_step) / 3600
 
     def __str__(self):
-        p, step = self.profile, statistics.median(self.step_seconds)
+        p = self.profile
         return (
             f"profile {p.name}: {p.batch_size} crops of {p.crop_size}³ voxels, "
             f"{self.parameters:,} parameters, {self.precision}, on {self.device}\n"
-            f"time     {1000 * step:.0f} ms per step ({len(self.step_seconds)} steps after a first "
-            f"one of {self.first_seconds:.1f} s), {1000 * self.crop_seconds:.0f} ms to draw its "
-            f"crops meanwhile\nmemory   {self.memory_gb:.1f} GB\n"
+            f"time     {1000 * self.seconds_per_step:.0f} ms per step, crops and all "
+            f"({len(self.step_seconds)} calls after a first one of {self.first_seconds:.1f} s)\n"
+            f"memory   {self.memory_gb:.1f} GB\n"
             f"so       {_in_words(self.hours(p.steps))} for the profile's {p.steps:,} steps, "
             f"{_in_words(self.hours())} for {ITERATIONS:,}, without validation"
         )
@@ -67,33 +70,30 @@ def measure_pace(profile=None, seconds=60):
     >>> len(pace.step_seconds) >= 2, pace.hours(1_000_000) > pace.hours()
     (True, True)
     """
-    ends = time.monotonic() + seconds
+    ends = time.perf_counter() + seconds
     profile = find_profile(profile)
     size = max(64, profile.crop_size)
-    phantoms = [make_phantom(seed, (size,) * 3) for seed in range(profile.batch_size)]
-    sampler = CropSampler([to_scan(phantom) for phantom in phantoms], **profile.crops)
-    drawing, batch = _timed(sampler.batch, 0)
+    scans = [to_scan(make_phantom(seed, (size,) * 3)) for seed in range(profile.batch_size)]
     precision = resolve_precision(profile.precision, training=True)
     with peak_memory() as memory:
         network = unet(base_filters=profile.base_filters, dtype=precision)
-        segmenter = compile_for_training(network, profile)
-        times = []
-        while len(times) < 3 or time.monotonic() + times[-1] < ends:
-            # The loss becomes a number here: on a GPU the step has ended only then.
-            times.append(_timed(segmenter.step, *batch)[0])
+        source = DeviceCrops(CropSampler(scans, **profile.crops))
+        steps = Steps(compile_for_training(network, profile), source)
+        calls = (range(n, n + steps.at_once) for n in itertools.count(0, steps.at_once))
+        times = [time.perf_counter()]
+        for drawn in prefetch(source.draw, calls):
+            steps.take(drawn)
+            times.append(time.perf_counter())
+            if len(times) > 3 and 2 * times[-1] - times[-2] > ends:  # the next one would be late
+                break
     device = "a GPU" if has_gpu() else f"a CPU ({os.cpu_count()} cores)"
     parameters, held = count(network.trainable_weights), memory.bytes / 1e9
-    return Pace(profile, device, precision, parameters, times[0], times[1:], drawing, held)
+    first, *others = (np.diff(times) / steps.at_once).tolist()
+    return Pace(profile, device, precision, parameters, first * steps.at_once, others, held)
 
 
 def _in_words(hours):
     return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-
-
-def _timed(function, *arguments):
-    began = time.perf_counter()
-    result = function(*arguments)
-    return time.perf_counter() - began, result
 
 
 @contextmanager
