@@ -19,6 +19,8 @@ from organseg import make_phantom
 from organseg.backend import keras
 from organseg.course.chapter_12 import CAUSES
 from organseg.course.gallery import GALLERY, GalleryRun
+from organseg.device.crops import DeviceCrops
+from organseg.device.steps import take_steps
 from organseg.geometry import WorkingGrid, to_file_grid, to_working
 from organseg.inference import predict_probabilities
 from organseg.metrics import dice
@@ -27,7 +29,7 @@ from organseg.organs import ORGAN_IDS
 from organseg.profiles import PROFILES, Profile
 from organseg.sampling import CropSampler
 from organseg.scans import normalise, to_scan
-from organseg.training import Segmenter, compile_for_training, mean_dice, take_steps, validate
+from organseg.training import Segmenter, compile_for_training, mean_dice, validate
 
 SHAPE = (64, 64, 64)
 GRID = WorkingGrid((6.0,) * 3)
@@ -150,7 +152,8 @@ def train(recipe):
     network, segmenter = model(recipe)
     options = profile.crop_size, profile.batch_size, profile.organ_share, profile.augment
     history = []
-    for row in take_steps(segmenter, CropSampler(list(map(to_scan, training)), *options), profile):
+    source = DeviceCrops(CropSampler(list(map(to_scan, training)), *options))
+    for row in take_steps(segmenter, source, profile):
         row |= validate(network, list(map(to_scan, validation)))
         history.append((row["step"], row["loss"], row["validation_loss"], mean_dice(row)))
     steps, loss, validation_loss, validation_dice = np.array(history, dtype=np.float32).T

@@ -23,8 +23,10 @@ from tqdm import tqdm
 from train_weights import halve
 
 from organseg import runs, training
-from organseg.backend import keras, resolve_precision
+from organseg.backend import keras
 from organseg.cases import Case
+from organseg.device.precision import resolve_precision
+from organseg.device.steps import HostCrops, take_steps
 from organseg.errors import OrgansegError
 from organseg.files import whole_file
 from organseg.folders import find_cases
@@ -37,7 +39,7 @@ from organseg.phantom.label_map import LabelMap
 from organseg.phantom.variety import Variety
 from organseg.profiles import Profile
 from organseg.scans import to_scan
-from organseg.training import Segmenter, compile_for_training, mean_dice, take_steps, validate
+from organseg.training import Segmenter, compile_for_training, mean_dice, validate
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SHAPE, SPACING = (96, 96, 112), 4.0
@@ -197,7 +199,7 @@ def train(stage, folder, cases, start=None, without=()):
         training._restore(segmenter, stored, folder)
     history = runs.load_history(folder, first) if first else []
     before, watched = history[-1]["seconds"] if history else 0.0, held_out()
-    for row in take_steps(segmenter, sampler, profile, first, before, progress=sys.stderr.isatty()):
+    for row in take_steps(segmenter, HostCrops(sampler), profile, first, before, progress=sys.stderr.isatty()):
         patient, phantoms = validate(network, watched[:1]), validate(network, watched[1:])
         history.append(row | patient | {"phantoms": mean_dice(phantoms)})
         runs.save(folder, row["step"], network, training._variables(segmenter), history)
