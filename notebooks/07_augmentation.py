@@ -719,6 +719,38 @@ plt.show()
 # same: what no warp brings is another scanner, another contrast agent, another disease. What else can be varied, for a
 # network that shall work on any scan, [the page about real scans](../book/patients.md) shows.
 #
+# ### Where the network computes
+#
+# SciPy makes a crop on the CPU, in tens of milliseconds. A large GPU needs about as long for a whole training step of
+# the full network (by arithmetic: [chapter 11](11_whole_paper.ipynb)). It would stand still and wait for its three
+# crops. So `organseg.train` brings the scans to the GPU once, in 16 bits a voxel, and crops are made there. The CPU
+# only draws the numbers of each warp. All the rest of this chapter is written a second time, in Keras' own operations,
+# and compiled together with the training step: the three small matrices of the B-spline, the turn, the eight neighbours
+# of a linear reading, the nearest voxel for the labels.
+#
+# Two ways to do one thing must agree, so here are both. (Without a GPU, "there" is the CPU again; the arithmetic is the
+# same.)
+
+# %%
+from organseg.device.crops import DeviceCrops
+
+sampler = organseg.CropSampler([organseg.to_scan(case)], batch_size=1)
+on_device = DeviceCrops(sampler)
+numbers, _ = on_device.draw([0])
+images, labels, _ = map(np.asarray, on_device.batch(0))
+by_scipy, labels_by_scipy, _ = sampler.batch(0)
+np.testing.assert_allclose(images, by_scipy, atol=1e-5)
+assert np.mean(labels != labels_by_scipy) < 1e-4
+print(f"numbers drawn: {sum(np.size(each) for each in numbers.values())}; voxels made of them: {images.size:,}")
+
+# %% tags=["nbval-ignore-output"]
+print(f"largest difference of an image: {np.abs(images - by_scipy).max():.1e}, where 0 is black and 1 is white")
+print(f"voxels with another label: {np.count_nonzero(labels != labels_by_scipy)} of {labels.size:,}")
+
+# %% [markdown]
+# The images differ by the rounding of 16 bits and of float32. A label could differ only where a voxel is read just
+# between two others, and rounding decides which of them is nearer.
+#
 # ## What a network gains
 #
 # Now we train two networks that differ in nothing but augmentation. We choose conditions in which it matters: only
@@ -980,7 +1012,8 @@ check("7.3", mirrored_places)
 #   of the spacing. The Jacobian determinant shows folds.
 # - All parts are added up first, and the scan is read once: each interpolation takes fine detail away. Labels are read
 #   at the nearest voxel.
-# - Crop first: only the crop's own places are computed.
+# - Crop first: only the crop's own places are computed. In training that happens where the network is, on the GPU if
+#   there is one, with the same result.
 # - Augmentation pays where variety was missing, and after enough steps: less perfect on the training patients, better on
 #   others.
 #

@@ -329,8 +329,9 @@ if data is None:
 # float32, less than a third of it in float16 {cite}`nvidia2016,nvidia2018,nvidia2020`. Frameworks' convolutions in
 # three dimensions can be slower still, and all the rest of a step is left out. How far off can it be? The last two
 # lines are for the paper's GPU, a Quadro P6000 with about 12 TFLOP per second in float32: by the same rule, and as its
-# training went, a week for 50,000 steps. And no step is shorter than the drawing of its three crops, which a thread
-# does meanwhile: a warp of 64³ voxels took 42 ms on one of our CPU cores.
+# training went, a week for 50,000 steps. The crops are left out as well: they are made on the GPU
+# ([chapter 7](07_augmentation.ipynb)), and reading eight neighbours a voxel is little beside the convolutions. Made by
+# SciPy on one of our CPU cores, at 42 ms each, the three crops of a step would take longer than an A100 for the step.
 
 # %%
 network = organseg.unet()
@@ -339,9 +340,8 @@ assert round(tflop_per_step, 2) == 4.40
 peaks = {"T4, float32": 8.1, "T4, float16": 65, "A100, float16": 312, "P6000, float32": 12}  # TFLOP per second
 speeds = {"T4, float32": 4, "T4, float16": 18, "A100, float16": 88, "P6000, float32": 6}  # assumed
 speeds["the paper's week"] = tflop_per_step / (7 * 24 * 3600 / 50_000)
-drawing = 3 * 0.042  # seconds
 for name, speed in speeds.items():
-    step = max(tflop_per_step / speed, drawing)
+    step = tflop_per_step / speed
     print(f"{name:16} {step:5.2f} s per step, gpu {4000 * step / 3600:4.1f} hours, paper {50_000 * step / 3600:5.1f} hours")
 assert all(0.2 < speeds[name] / peak <= 0.5 for name, peak in peaks.items())
 
@@ -350,18 +350,19 @@ assert all(0.2 < speeds[name] / peak <= 0.5 for name, peak in peaks.items())
 # float16: a fraction of the hours by this arithmetic, and no other change than half precision and its loss scaling
 # ([chapter 8](08_training.ipynb)). On the paper's own GPU the rule says 0.73 s per step, and the paper's week makes
 # 12.10 s: a factor of more than sixteen, with all that is not convolution in it. So measure before you begin (`organseg
-# preflight`, from chapter 8). The A100 waits for its crops: its own part of a step would be 0.05 s.
+# preflight`, from chapter 8).
 #
-# Memory: three crops of the full network need about 4.5 GB of the GPU in float32, by the count of chapter 6. The
-# computer's own memory holds every training scan on the working grid, the 102 of `totalsegmentator-small` for example.
+# Memory: three crops of the full network need about 4.5 GB of the GPU in float32, by the count of chapter 6. Every
+# training scan lies in the computer's own memory, on the working grid, and in 3 bytes a voxel on the GPU as well, as
+# long as they all fit in 4 GB there; else those come over that the next steps need. `totalsegmentator-small` has 102.
 # If each covers 380 × 380 × 480 mm, they need:
 
 # %%
 voxels = (380 / 3) * (380 / 3) * (480 / 3)
 bytes_per_voxel = 4 + 1  # the image in float32, the label in one byte
-assert round(tflop_per_step / speeds["A100, float16"], 2) == 0.05
 gpu_memory = organseg.training_bytes(network, 64, batch_size=3) / 1e9
 print(f"{voxels * bytes_per_voxel / 1e6:.0f} MB per scan, {102 * voxels * bytes_per_voxel / 1e9:.1f} GB for 102 scans")
+print(f"on the GPU {102 * voxels * 3 / 1e9:.1f} GB")
 assert round(gpu_memory, 1) == 4.5
 
 # %% [markdown]
@@ -436,7 +437,7 @@ if as_printed:
 # grid ([chapter 9](09_inference.ipynb)). There it is scored, where the truth was drawn.
 
 # %%
-from organseg.backend import resolve_precision
+from organseg.device.precision import resolve_precision
 
 precision = resolve_precision("auto", training=True)  # as in training: no bfloat16 on a CPU, so tables agree
 run = run.in_precision(precision)  # once here, or predict would copy the network for each case
