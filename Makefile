@@ -4,6 +4,7 @@ PYTHON  ?=
 VENV    := .venv
 VENV_COLAB := .venv-colab
 VENV_LOCK  := .venv-lock
+VENV_BENCH := .venv-bench
 COLAB   ?= tests/reference/colab-constraints.txt
 RESULTS ?= results
 BUILD   := build
@@ -44,11 +45,12 @@ PY       := $(VENV)/bin/python
 ORGANSEG := $(PY) -m organseg
 READY       := $(VENV)/.ready
 READY_COLAB := $(VENV_COLAB)/.ready
+READY_BENCH := $(VENV_BENCH)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures situations address demo \
-        data lint format figures-check gpu-check mutants ledger weights gallery lock clean distclean
+        data lint format figures-check gpu-check bench mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -137,6 +139,9 @@ figures-check: $(READY) ## the long measurements, each with pass or fail
 gpu-check: $(READY) ## what a GPU makes of the library, in eight minutes: steps, a case, a training, PyTorch beside them
 	KERAS_BACKEND=jax $(PY) benchmarks/gpu_check.py
 
+bench: $(READY) $(READY_BENCH) ## the library beside PyTorch, MONAI, TorchIO, batchgeneratorsv2 (OPTIONS=--quick: in minutes)
+	$(PY) benchmarks/bench.py $(OPTIONS)
+
 mutants: $(READY) ## plant errors in the library and see that the tests find them
 	$(PY) tests/mutants.py
 
@@ -163,7 +168,7 @@ clean: ## remove what the programs made (results, caches), not the environments
 	find lib tests tools data_scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environments too
-	rm -rf $(VENV) $(VENV_COLAB) $(VENV_LOCK)
+	rm -rf $(VENV) $(VENV_COLAB) $(VENV_LOCK) $(VENV_BENCH)
 
 # The first Python of the right age becomes $python in the shell; PYTHON=... chooses another.
 define FIND_PYTHON
@@ -193,4 +198,11 @@ $(READY_COLAB): pyproject.toml $(wildcard $(COLAB))
 	@$(call INSTALL,$(VENV_COLAB)/bin/python,-c "$(COLAB)" '.[test]')
 	@# Like Colab: all that organseg needs, and not organseg; the tests take it from lib/.
 	@$(VENV_COLAB)/bin/python -m pip uninstall -q -y organseg
+	@touch $@
+
+$(READY_BENCH): benchmarks/requirements.txt
+	@$(FIND_PYTHON); \
+	echo "Setting up $(VENV_BENCH) with $$($$python --version): some minutes, once."; \
+	$$python -m venv $(VENV_BENCH)
+	@$(call INSTALL,$(VENV_BENCH)/bin/python,-r benchmarks/requirements.txt)
 	@touch $@

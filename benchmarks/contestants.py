@@ -54,7 +54,8 @@ def organseg_warp(folder):
 
     def work(step):
         numbers, arrays = crops.draw([step])
-        np.asarray(read({name: rows[0] for name, rows in numbers.items()}, arrays)[0])
+        image, label, _ = read({name: rows[0] for name, rows in numbers.items()}, arrays)
+        return np.asarray(image), np.asarray(label)
 
     return work
 
