@@ -9,7 +9,7 @@
 
 Every library has a process of its own (benchmarks/contestants.py). In each round every one of them does the work once,
 so that a busy minute of the machine meets all. Medians, with the fastest and the slowest round, are kept in
-benchmarks/bench.json; book/bench.csv and book/images/bench.svg are made from it (`--page`: from what is stored).
+benchmarks/bench.json; the tables and the picture of book/speed.md are made from it (`--page`: from what is stored).
 """
 
 import argparse
@@ -205,7 +205,19 @@ def page(stored):
             rows.append([task, library, f"{row['seconds']:.3g}", spread, times])
     columns = ["task", "library", "seconds (median)", "fastest to slowest", "times ours"]
     pandas.DataFrame(rows, columns=columns).to_csv(ROOT / "book" / "bench.csv", index=False)
-    tasks = stored["tasks"]
+    grows = []
+    for name, row in stored["scaling"].items():
+        first, last = ([row[what][end] for what in ("at", "seconds")] for end in (0, -1))
+        grows.append([name, f"{first[0]} to {last[0]}", f"{first[1]:.2g} to {last[1]:.2g}", row["exponent"]])
+    columns = ["what grows", "from … to", "seconds", "exponent"]
+    pandas.DataFrame(grows, columns=columns).to_csv(ROOT / "book" / "bench_scaling.csv", index=False)
+    tasks, limits = stored["tasks"], []
+    for task in ("step", "case"):
+        by = [stored["limits"][f"{task}, by {what}"] for what in ("arithmetic", "memory")]
+        measured = tasks[task]["organseg"]["seconds"]
+        limits.append([task, *(f"{seconds:.2g}" for seconds in (*by, measured)), f"{max(by) / measured:.0%}"])
+    columns = ["", "by arithmetic (s)", "by memory (s)", "measured (s)", "share of the limit"]
+    pandas.DataFrame(limits, columns=columns).to_csv(ROOT / "book" / "bench_limits.csv", index=False)
     figure, panels = plt.subplots(len(tasks), 1, figsize=(7, 1 + 0.33 * len(rows)), layout="constrained",
                                   height_ratios=[len(rows) for rows in tasks.values()])  # fmt: skip
     for panel, (task, libraries) in zip(panels, tasks.items(), strict=True):

@@ -736,11 +736,12 @@ from organseg.device.crops import DeviceCrops
 
 sampler = organseg.CropSampler([organseg.to_scan(case)], batch_size=1)
 on_device = DeviceCrops(sampler)
-numbers, _ = on_device.draw([0])
+numbers, (voxels, _) = on_device.draw([0])
 images, labels, _ = map(np.asarray, on_device.batch(0))
 by_scipy, labels_by_scipy, _ = sampler.batch(0)
 np.testing.assert_allclose(images, by_scipy, atol=1e-5)
 assert np.mean(labels != labels_by_scipy) < 1e-4
+print(f"a voxel of the scan there: {8 * np.asarray(voxels).itemsize} bits")
 print(f"numbers drawn: {sum(np.size(each) for each in numbers.values())}; voxels made of them: {images.size:,}")
 
 # %% tags=["nbval-ignore-output"]

@@ -109,6 +109,11 @@ class HostCrops:
         return batch
 
 
+def _is_one(drawn):
+    # A single step has no use for a loop, which takes seconds to build.
+    return len(keras.tree.flatten(drawn)[0]) == 1
+
+
 def _with_jax(segmenter, source):
     import jax
 
@@ -135,8 +140,7 @@ def _with_jax(segmenter, source):
 
     def take(drawn, arrays):
         state = tuple([variable.value for variable in part] for part in variables)
-        single = len(jax.tree.leaves(drawn)[0]) == 1
-        state, losses = (one if single else several)(state, drawn, arrays)
+        state, losses = (one if _is_one(drawn) else several)(state, drawn, arrays)
         for part, values in zip(variables, state, strict=True):
             for variable, value in zip(part, values, strict=True):
                 variable.assign(value)
@@ -153,10 +157,14 @@ def _with_tensorflow(segmenter, source):
         segmenter.reset_metrics()
         return segmenter.train_step((images, (labels, annotated)))["loss"]
 
-    # XLA makes a step faster on a GPU and several times slower on a CPU.
-    @tensorflow.function(jit_compile=has_gpu(), reduce_retracing=True)
-    def take(drawn, arrays):
+    def one(drawn, arrays):
+        return step(keras.tree.map_structure(lambda part: part[0], drawn), arrays)[None]
+
+    def several(drawn, arrays):
         options = {"parallel_iterations": 1, "fn_output_signature": "float32"}
         return tensorflow.map_fn(lambda one: step(one, arrays), drawn, **options)
 
-    return take
+    # XLA makes a step faster on a GPU and several times slower on a CPU.
+    options = {"jit_compile": has_gpu(), "reduce_retracing": True}
+    one, several = (tensorflow.function(function, **options) for function in (one, several))
+    return lambda drawn, arrays: (one if _is_one(drawn) else several)(drawn, arrays)
