@@ -30,9 +30,9 @@ PAGE = STORE.parents[1] / "book" / "doctor.csv"
 KINDS = {
     "real": "real scans",
     "of the course, whole": "phantoms of the course",
-    "of the course, slabs": "slabs of them",
+    "of the course, slabs": "slabs of these",
     "varied, whole": "phantoms as for `drawn`",
-    "varied, slabs": "slabs of those",
+    "varied, slabs": "slabs of phantoms as for `drawn`",
 }
 SEEDS = range(7000, 7200)  # that nothing was trained on
 SHAPE, SPACING = (96, 96, 112), (4.0, 4.0, 4.0)
@@ -70,16 +70,21 @@ def judged(kind, name, found):
 
 
 def table(frame):
-    """Per kind of scan: axes judged, rightly or not, and not; honest headers doubted; lies that `predict` believes."""
-    honest, by = frame.mirrored == "none", frame.groupby("kind", sort=False)
+    """Per kind of scan: axes judged, rightly or not, and not; honest headers doubted; lies that `predict` believes.
+
+    The answer is the same for each of a scan's eight headers, so its axes count once.
+    """
+    assert (frame.groupby("name")[["judged", "right"]].nunique() == 1).all(axis=None)
+    honest = frame.mirrored == "none"
+    by = frame[honest].groupby("kind", sort=False)
     counts = pandas.DataFrame({
-        "scans": by.name.nunique(),
+        "scans": by.size(),
         "axes": 3 * by.size(),
         "cannot tell": 3 * by.size() - by.judged.sum(),
         "right": by.right.sum(),
         "wrong": by.judged.sum() - by.right.sum(),
-        "honest headers doubted": (frame.doubted & honest).groupby(frame.kind).sum(),
-        "lies believed at once": (frame.believed & ~honest).groupby(frame.kind).sum(),
+        "honest headers doubted": by.doubted.sum(),
+        "mirrored, not asked about": (frame.believed & ~honest).groupby(frame.kind).sum(),
     })  # fmt: skip
     counts = counts.reindex([kind for kind in KINDS if kind in counts.index])
     phantoms = counts.drop("real", errors="ignore").sum().rename("all phantoms")
