@@ -734,9 +734,9 @@ print({policy: optimizer_for(policy) for policy in ("float32", "mixed_bfloat16",
 # %% [markdown]
 # ### Is there a GPU?
 #
-# On Google Colab: *Runtime*, *Change runtime type*, a GPU. Then ask. With the profile's precision at `auto`, training
-# takes bfloat16 on GPUs that multiply it (NVIDIA's compute capability 8.0 and above: A100, L4, H100), float16 with a
-# scaled loss on older ones such as Colab's T4, and float32 on a CPU.
+# On Google Colab: *Runtime*, *Change runtime type*, a GPU. Then ask. Where a profile's precision is `auto`, as in `gpu`
+# (the others compute in float32), training takes bfloat16 on GPUs that compute in it (NVIDIA's compute capability 8.0
+# and above: A100, L4, H100), float16 with a scaled loss on older ones such as Colab's T4, and float32 on a CPU.
 
 # %% tags=["nbval-ignore-output"]
 from organseg.backend import has_gpu
@@ -744,14 +744,15 @@ from organseg.device.precision import resolve_precision
 
 found = "a GPU" if has_gpu() else "no GPU"
 policy = resolve_precision("auto", training=True)
-print(f"{found}, so training takes {policy}")
+print(f"{found}, so with `auto` training takes {policy}")
 assert policy in (("mixed_bfloat16", "mixed_float16") if has_gpu() else ("float32",))
 assert organseg.choose_profile() in organseg.PROFILES
 
 # %% [markdown]
 # ## Before a long training: measure
 #
-# The paper's training took about one week, on a Quadro P6000, a GPU with 24 GB. How long would yours take? Do not guess. Take a few steps, with a watch.
+# The paper's training took about one week, on a Quadro P6000, a GPU with 24 GB. How long would yours take? Do not guess. Take a few steps,
+# with a watch. Here with this chapter's small network, on crops that are ready:
 
 # %% tags=["nbval-ignore-output"]
 import time
@@ -779,12 +780,14 @@ print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
 # `organseg.measure_pace` does this with the network and the crops of a profile, for as long as it is allowed, and for
-# three steps at least. Here it gets three seconds; on the command line, `organseg preflight --profile paper` stops
-# after a minute, but not before three steps. Each step includes its crops: they are cut and warped where the network is
-# ([chapter 7](07_augmentation.ipynb)), from scans that lie there already.
+# three *calls* at least. A call is one step on a CPU and 25 steps on a GPU, which would otherwise stand still whenever
+# Python looks at a loss. Here it gets one second (the first call takes longer than that, so only two more follow); on
+# the command line, `organseg preflight --profile paper` stops after about a minute, but not before three calls. Each
+# step includes its crops: they are cut and warped where the network is ([chapter 7](07_augmentation.ipynb)), from scans
+# that lie there already.
 
 # %%
-pace = organseg.measure_pace("lesson", seconds=3)
+pace = organseg.measure_pace("lesson", seconds=1)
 median = np.median(pace.step_seconds)
 np.testing.assert_allclose(pace.hours(), hours(pace.first_seconds, median))
 assert pace.first_seconds > 2 * median
@@ -795,6 +798,9 @@ print(pace)
 assert 0.001 < pace.seconds_per_step < 20 and 0.1 < pace.memory_gb < 8
 
 # %% [markdown]
+# It is slower than above: the crops are larger and made in the step, and the network is one level deeper. The hours are
+# without validation. The memory is the most that was held: the GPU's, or on a CPU that of the whole process.
+#
 # And the hours that another pace would take:
 
 # %% alt="Hours for fifty thousand steps against the seconds of one step, a straight line on two logarithmic axes, with the paper's week as one point and this machine, with the small network of the lesson profile, as another."
@@ -808,9 +814,9 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The small network of `lesson` is no measure of the large one: on your machine, run `paper` or `gpu` before you
-# plan. If the hours do not fit, the first thing to look for is a GPU; then fewer steps with a schedule (`gpu` has 4000),
-# and only then a smaller network.
+# The small network of `lesson` is no measure of the large one: on your machine, run `organseg preflight --profile paper`
+# (or `gpu`) before you plan. If the hours do not fit, look first for a GPU, then take fewer steps with a schedule (`gpu`
+# has 4000), and only then a smaller network.
 #
 # ## When the runtime is lost
 #

@@ -325,20 +325,20 @@ if data is None:
 # ## How long, and how much memory
 #
 # By arithmetic; **this was not measured on a GPU.** A training step of the full network on three crops is 4.40 TFLOP
-# ([chapter 6](06_unet.ipynb)). The speeds are assumptions: half of what the maker's data sheet names for a T4 in
-# float32, less than a third of it in float16 {cite}`nvidia2016,nvidia2018,nvidia2020`. Frameworks' convolutions in
+# ([chapter 6](06_unet.ipynb)). The speeds are assumptions: half of what the maker's data sheets name in float32,
+# less than a third of it in 16 bits {cite}`nvidia2016,nvidia2018,nvidia2020`. Frameworks' convolutions in
 # three dimensions can be slower still, and all the rest of a step is left out. How far off can it be? The last two
 # lines are for the paper's GPU, a Quadro P6000 with about 12 TFLOP per second in float32: by the same rule, and as its
 # training went, a week for 50,000 steps. The crops are left out as well: they are made on the GPU
-# ([chapter 7](07_augmentation.ipynb)), and reading eight neighbours a voxel is little beside the convolutions. Made by
-# SciPy on one of our CPU cores, at 42 ms each, the three crops of a step would take longer than an A100 for the step.
+# ([chapter 7](07_augmentation.ipynb)), and reading eight neighbours a voxel is little beside the convolutions. (SciPy
+# took 42 ms for one on one of our CPU cores: three would take longer than an A100 takes for the whole step.)
 
 # %%
 network = organseg.unet()
 tflop_per_step = organseg.training_flops(network, 64, batch_size=3) / 1e12
 assert round(tflop_per_step, 2) == 4.40
-peaks = {"T4, float32": 8.1, "T4, float16": 65, "A100, float16": 312, "P6000, float32": 12}  # TFLOP per second
-speeds = {"T4, float32": 4, "T4, float16": 18, "A100, float16": 88, "P6000, float32": 6}  # assumed
+peaks = {"T4, float32": 8.1, "T4, 16 bits": 65, "A100, 16 bits": 312, "P6000, float32": 12}  # TFLOP per second
+speeds = {"T4, float32": 4, "T4, 16 bits": 18, "A100, 16 bits": 88, "P6000, float32": 6}  # assumed
 speeds["the paper's week"] = tflop_per_step / (7 * 24 * 3600 / 50_000)
 for name, speed in speeds.items():
     step = tflop_per_step / speed
@@ -347,15 +347,15 @@ assert all(0.2 < speeds[name] / peak <= 0.5 for name, peak in peaks.items())
 
 # %% [markdown]
 # The profile `paper` computes in float32. With `organseg.PROFILES["paper"].replace(precision="auto")` a T4 takes
-# float16: a fraction of the hours by this arithmetic, and no other change than half precision and its loss scaling
+# float16: less than a quarter of the hours by this arithmetic, and no other change than half precision and its loss scaling
 # ([chapter 8](08_training.ipynb)). On the paper's own GPU the rule says 0.73 s per step, and the paper's week makes
-# 12.10 s: a factor of more than sixteen, with all that is not convolution in it. So measure before you begin (`organseg
-# preflight`, from chapter 8).
+# 12.10 s: a factor of more than sixteen. The week includes all that is not convolution. So measure before you begin
+# (`organseg preflight`, from chapter 8).
 #
-# Memory: three crops of the full network need about 4.5 GB of the GPU in float32, by the count of chapter 6. Every
-# training scan lies in the computer's own memory, on the working grid, and in 3 bytes a voxel on the GPU as well, as
-# long as they all fit in 4 GB there; else those come over that the next steps need. `totalsegmentator-small` has 102.
-# If each covers 380 × 380 × 480 mm, they need:
+# Memory: three crops of the full network need about 4.5 GB of the GPU in float32, by the count of chapter 6. All scans,
+# of training and test, lie in the computer's own memory on the working grid. Those of training lie on the GPU as well,
+# in 3 bytes a voxel, if all of them fit into 4 GB; otherwise each call brings over those that its steps need.
+# `totalsegmentator-small` has 102 scans. If each covers 380 × 380 × 480 mm, they need:
 
 # %%
 voxels = (380 / 3) * (380 / 3) * (480 / 3)

@@ -80,7 +80,7 @@ def _add_training(command):
     add("--overwrite", **YES, help="write cases again that are there")
     add = command(work.preflight)
     add("--profile", **profile)
-    add("--seconds", type=_positive, default=60, help="when to stop (60), but not before 3 steps")
+    add("--seconds", type=_positive, default=60, help="when to stop (60), but not before 3 calls")
     add = command(work.train)
     add("data", help="data folder: imagesTr, labelsTr, dataset.json")
     add("--out", required=True, help="run folder to write")
