@@ -249,7 +249,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), options.quick)
         for part in parts:
-            if part in ROUNDS:
+            if part == "case, bfloat16" and "bf16" not in cpu():
+                print(f"skip  {part}: this processor ({cpu()}) does not multiply it")
+            elif part in ROUNDS:
                 found["tasks"][part] = compete(part, folder, ROUNDS[part][options.quick])
             elif part == "start":
                 found["start"] = start(2 if options.quick else 5)
@@ -269,7 +271,8 @@ def main():
     found["date"] = datetime.date.today().isoformat()
     found["machine"] = f"{os.cpu_count()} CPU cores ({cpu()})"
     STORE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    page(found)
+    if "scaling" in found and {"warp", "step", "case"} <= found["tasks"].keys():
+        page(found)
 
 
 def cpu():
