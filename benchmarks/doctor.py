@@ -83,8 +83,8 @@ def table(frame):
         "cannot tell": 3 * by.size() - by.judged.sum(),
         "right": by.right.sum(),
         "wrong": by.judged.sum() - by.right.sum(),
-        "honest headers doubted": by.doubted.sum(),
-        "mirrored, not asked about": (frame.believed & ~honest).groupby(frame.kind).sum(),
+        "honest, doubted": by.doubted.sum(),
+        "not asked": (frame.believed & ~honest).groupby(frame.kind).sum(),
     })  # fmt: skip
     counts = counts.reindex([kind for kind in KINDS if kind in counts.index])
     phantoms = counts.drop("real", errors="ignore").sum().rename("all phantoms")
