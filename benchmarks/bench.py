@@ -9,14 +9,13 @@
 
 Every library has a process of its own (benchmarks/contestants.py). In each round every one of them does the work once,
 so that a busy minute of the machine meets all. Medians, with the fastest and the slowest round, are kept in
-benchmarks/bench.json; the tables and the picture of book/speed.md are made from it (`--page`: from what is stored).
+benchmarks/bench.json.
 """
 
 import argparse
 import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -142,7 +141,7 @@ def start(repeats):
     return rows
 
 
-def scaling(folder):
+def scaling():
     """Seconds of a step and of a case against one size at a time, and the exponent of the fitted power."""
     from organseg import unet
     from organseg.device.steps import HostCrops, Steps
@@ -150,16 +149,12 @@ def scaling(folder):
     from organseg.profiles import PROFILES
     from organseg.training import compile_for_training
 
-    class Made(HostCrops):
-        def draw(self, steps):
-            return self.sampler, ()
-
     def step(size=32, width=8, classes=8, batch=1):
-        drawn = np.ones((1, batch, size, size, size, 1), np.float32), np.ones((1, batch, size, size, size), np.uint8)
-        source = Made((*drawn, np.ones((1, batch, classes - 1), np.float32)))
+        images = np.ones((1, batch, size, size, size, 1), np.float32)
+        labels, annotated = images[..., 0].astype(np.uint8), np.ones((1, batch, classes - 1), np.float32)
         network = unet(classes, base_filters=width)
-        steps = Steps(compile_for_training(network, PROFILES["paper"]), source)
-        return lambda: steps.take(source.draw([0]))
+        steps = Steps(compile_for_training(network, PROFILES["paper"]), HostCrops(None))
+        return lambda: steps.take(((images, labels, annotated), ()))
 
     def case(size=64, width=8, classes=8):
         network, image = unet(classes, base_filters=width), np.ones((size,) * 3, np.float32)
@@ -192,71 +187,26 @@ def timed(work):
     return time.perf_counter() - began
 
 
-def page(stored):
-    """The book's table and picture."""
-    import matplotlib.pyplot as plt
-    import pandas
-
-    rows = []
-    for task, libraries in stored["tasks"].items():
-        for library, row in libraries.items():
-            spread = f"{row['fastest']:.3g} to {row['slowest']:.3g}"
-            times = f"{row['times ours']:.2g}" if row["times ours"] < 10 else f"{row['times ours']:.0f}"
-            rows.append([task, library, f"{row['seconds']:.3g}", spread, times])
-    columns = ["task", "library", "seconds (median)", "fastest to slowest", "times ours"]
-    pandas.DataFrame(rows, columns=columns).to_csv(ROOT / "book" / "bench.csv", index=False)
-    grows = []
-    for name, row in stored["scaling"].items():
-        first, last = ([row[what][end] for what in ("at", "seconds")] for end in (0, -1))
-        grows.append([name, f"{first[0]} to {last[0]}", f"{first[1]:.2g} to {last[1]:.2g}", row["exponent"]])
-    columns = ["what grows", "from … to", "seconds", "exponent"]
-    pandas.DataFrame(grows, columns=columns).to_csv(ROOT / "book" / "bench_scaling.csv", index=False)
-    tasks, limits = stored["tasks"], []
-    for task in ("step", "case"):
-        by = [stored["limits"][f"{task}, by {what}"] for what in ("arithmetic", "memory")]
-        measured = tasks[task]["organseg"]["seconds"]
-        limits.append([task, *(f"{seconds:.2g}" for seconds in (*by, measured)), f"{max(by) / measured:.0%}"])
-    columns = ["", "by arithmetic (s)", "by memory (s)", "measured (s)", "share of the limit"]
-    pandas.DataFrame(limits, columns=columns).to_csv(ROOT / "book" / "bench_limits.csv", index=False)
-    figure, panels = plt.subplots(len(tasks), 1, figsize=(7, 1 + 0.33 * len(rows)), layout="constrained",
-                                  height_ratios=[len(rows) for rows in tasks.values()])  # fmt: skip
-    for panel, (task, libraries) in zip(panels, tasks.items(), strict=True):
-        names, each = list(libraries)[::-1], list(libraries.values())[::-1]
-        median = np.array([row["seconds"] for row in each])
-        ends = [median - [row["fastest"] for row in each], [row["slowest"] for row in each] - median]
-        colours = ["#0072b2" if name.startswith("organseg") else "0.7" for name in names]
-        panel.barh(names, median, xerr=ends, color=colours, capsize=3)
-        limit = stored["limits"].get(f"{task}, by arithmetic")
-        if limit:
-            panel.axvline(limit, color="#d55e00", ls="--")
-            panel.text(limit, len(names) - 0.4, " no program is faster here", color="#d55e00", va="bottom", size=8)
-        panel.set(title=task, xlabel="seconds")
-        panel.title.set_fontsize(10)
-        panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(ROOT / "book" / "images" / "bench.svg", metadata={"Date": None})
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", help=f"of {', '.join([*ROUNDS, 'start', 'scaling'])}; all by default")
     parser.add_argument("--quick", action="store_true", help="an eighth of the width, fewer rounds; nothing is stored")
-    parser.add_argument("--page", action="store_true", help="make the book's table and picture from what is stored")
     options = parser.parse_args()
-    if options.page:
-        return page(json.loads(STORE.read_text(encoding="utf-8")))
     found = json.loads(STORE.read_text(encoding="utf-8")) if STORE.is_file() and not options.quick else {"tasks": {}}
     parts = options.parts or [*ROUNDS, "start", "scaling"]
+    from organseg.device.precision import resolve_precision
+
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), options.quick)
         for part in parts:
-            if part == "case, bfloat16" and "bf16" not in cpu():
-                print(f"skip  {part}: this processor ({cpu()}) does not multiply it")
+            if part == "case, bfloat16" and resolve_precision("auto") != "mixed_bfloat16":
+                print(f"skip  {part}: this processor does not multiply it")
             elif part in ROUNDS:
                 found["tasks"][part] = compete(part, folder, ROUNDS[part][options.quick])
             elif part == "start":
                 found["start"] = start(2 if options.quick else 5)
             elif part == "scaling" and not options.quick:
-                found["scaling"] = scaling(folder)
+                found["scaling"] = scaling()
         found["limits"] = limits(options.quick)
     print(found["limits"])
     if options.quick:
@@ -269,17 +219,8 @@ def main():
 
     found["versions"] = f"Keras {keras.__version__}, TensorFlow {tensorflow.__version__}, {versions}"
     found["date"] = datetime.date.today().isoformat()
-    found["machine"] = f"{os.cpu_count()} CPU cores ({cpu()})"
+    found["machine"] = f"{os.cpu_count()} CPU cores"
     STORE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if "scaling" in found and {"warp", "step", "case"} <= found["tasks"].keys():
-        page(found)
-
-
-def cpu():
-    """The instructions that decide here, as the processor names them."""
-    about = Path("/proc/cpuinfo")
-    flags = about.read_text(encoding="utf-8").split() if about.is_file() else [platform.processor()]
-    return next((name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags), platform.machine())
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def measure_pace(profile=None, seconds=60):
     """What a training step takes here, measured in real steps on crops of phantoms: a `Pace`.
 
     `profile` is a name in `PROFILES` or a Profile, by default the one for this machine. After so
-    many `seconds` it stops; the first step and two more are always taken, however long they last.
+    many `seconds` it stops; the first call and two more are always made, however long they last.
 
     >>> pace = measure_pace(find_profile("lesson").replace(base_filters=1, crop_size=16), seconds=1)
     >>> len(pace.step_seconds) >= 2, pace.hours(1_000_000) > pace.hours()
