@@ -179,7 +179,7 @@ test -n "$$python" || { echo "No Python 3.11, 3.12 or 3.13 found; name one with:
 endef
 
 # uv sets up in a third of pip's time; where it cannot be had, pip does the same.
-INSTALL = $(1) -m pip install -q uv && $(1) -m uv pip install -q --python $(1) $(2) || $(1) -m pip install -q $(2)
+INSTALL = $(1) -m pip install -q uv && $(1) -m uv pip install -q --compile-bytecode --python $(1) $(2) || $(1) -m pip install -q $(2)
 
 # The environments: .ready is written last, so an interrupted installation is taken up again.
 $(READY): requirements.lock pyproject.toml

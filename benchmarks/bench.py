@@ -7,6 +7,8 @@
     start             what `import organseg` and the command line take
     scaling           organseg alone: step and case against size, width, classes and cases, with the fitted exponents
 
+The book's page about speed takes its tables and picture from what is kept.
+
 Every library has a process of its own (benchmarks/contestants.py). In each round every one of them does the work once,
 so that a busy minute of the machine meets all. Medians, with the fastest and the slowest round, are kept in
 benchmarks/bench.json.
@@ -23,6 +25,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from organseg.device.precision import resolve_precision
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "benchmarks" / "bench.json"
@@ -187,6 +191,59 @@ def timed(work):
     return time.perf_counter() - began
 
 
+def tables(stored):
+    """The book's tables, rows of text under their headings, by the name of the file."""
+    tasks = [["task", "library", "seconds (median)", "fastest to slowest", "times ours"]]
+    for task, libraries in stored["tasks"].items():
+        for library, row in libraries.items():
+            spread = f"{row['fastest']:.3g} to {row['slowest']:.3g}"
+            times = f"{row['times ours']:.2f}" if row["times ours"] < 10 else f"{row['times ours']:.0f}"
+            tasks.append([task, library, f"{row['seconds']:.3g}", spread, times])
+    limits = [["", "by arithmetic (s)", "by memory (s)", "measured (s)", "share of the limit"]]
+    for task in ("step", "case"):
+        by = [stored["limits"][f"{task}, by {what}"] for what in ("arithmetic", "memory")]
+        measured = stored["tasks"][task]["organseg"]["seconds"]
+        limits.append([task, *(f"{seconds:.2g}" for seconds in (*by, measured)), f"{max(by) / measured:.0%}"])
+    grows = [["what grows", "from … to", "seconds", "exponent"]]
+    for name, row in stored["scaling"].items():
+        (least, most), (fast, slow) = ((row[what][0], row[what][-1]) for what in ("at", "seconds"))
+        grows.append([name, f"{least} to {most}", f"{fast:.2g} to {slow:.2g}", f"{row['exponent']:.2f}"])
+    begins = [["what is started", "seconds"], *([name, f"{row:.2f}"] for name, row in stored["start"].items())]
+    return {"bench": tasks, "bench_limits": limits, "bench_scaling": grows, "bench_start": begins}
+
+
+def page(stored):
+    """Write the book's tables and picture."""
+    import csv
+
+    import matplotlib.pyplot as plt
+
+    for name, rows in tables(stored).items():
+        with (ROOT / "book" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+    tasks = stored["tasks"]
+    heights = [len(libraries) for libraries in tasks.values()]
+    figure, panels = plt.subplots(
+        len(tasks), 1, figsize=(7, 0.7 * len(tasks) + 0.33 * sum(heights)), layout="constrained", height_ratios=heights
+    )
+    for panel, (task, libraries) in zip(panels, tasks.items(), strict=True):
+        names, each = list(libraries)[::-1], list(libraries.values())[::-1]
+        median = np.array([row["seconds"] for row in each])
+        ends = [median - [row["fastest"] for row in each], [row["slowest"] for row in each] - median]
+        colours = ["#0072b2" if name.startswith("organseg") else "0.75" for name in names]
+        panel.barh(names, median, xerr=ends, color=colours, capsize=3)
+        if limit := stored["limits"].get(f"{task}, by arithmetic"):
+            panel.axvline(limit, color="#d55e00", ls="--")
+            panel.text(limit, len(names) - 0.45, " the machine's limit", color="#d55e00", va="bottom", size=8)
+        if median.max() > 20 * median.min():
+            panel.set_xscale("log")
+        panel.set_title(task, size=10, loc="left")
+        panel.set_xlabel("seconds", size=8)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(ROOT / "book" / "images" / "bench.svg", metadata={"Date": None})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", help=f"of {', '.join([*ROUNDS, 'start', 'scaling'])}; all by default")
@@ -194,8 +251,7 @@ def main():
     options = parser.parse_args()
     found = json.loads(STORE.read_text(encoding="utf-8")) if STORE.is_file() and not options.quick else {"tasks": {}}
     parts = options.parts or [*ROUNDS, "start", "scaling"]
-    from organseg.device.precision import resolve_precision
-
+    found |= {"machine": machine(), "date": datetime.date.today().isoformat()}
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), options.quick)
         for part in parts:
@@ -207,20 +263,25 @@ def main():
                 found["start"] = start(2 if options.quick else 5)
             elif part == "scaling" and not options.quick:
                 found["scaling"] = scaling()
-        found["limits"] = limits(options.quick)
+            found["limits"] = found.get("limits") or limits(options.quick)
+            if not options.quick:
+                STORE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(found["limits"])
-    if options.quick:
-        return
-    asked = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in "
-    asked += "('monai', 'torchio', 'batchgeneratorsv2', 'torch')), sep=', ')"
-    versions = subprocess.run([OTHERS, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    if not options.quick and {*ROUNDS, "start", "scaling"} - {"case, bfloat16"} <= {*found["tasks"], *found}:
+        page(found)
+
+
+def machine():
+    """The processor and the versions that all this was measured with."""
     import keras
     import tensorflow
 
-    found["versions"] = f"Keras {keras.__version__}, TensorFlow {tensorflow.__version__}, {versions}"
-    found["date"] = datetime.date.today().isoformat()
-    found["machine"] = f"{os.cpu_count()} CPU cores"
-    STORE.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    asked = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in "
+    asked += "('monai', 'torchio', 'batchgeneratorsv2', 'torch')), sep=', ')"
+    others = subprocess.run([OTHERS, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    multiplies = "with" if resolve_precision("auto") == "mixed_bfloat16" else "without"
+    cores = f"{os.cpu_count()} CPU cores {multiplies} bfloat16"
+    return f"{cores}, Keras {keras.__version__}, TensorFlow {tensorflow.__version__}, {others}"
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ ONE_STEP = """
 import numpy as np, psutil
 from organseg.course.costs import training_bytes
 from organseg.networks import unet
-from organseg.command.preflight import peak_memory
+from organseg.device.memory import peak_memory
 from organseg.profiles import PROFILES
 from organseg.training import compile_for_training
 network = unet()
@@ -228,7 +228,7 @@ def long_scan():
 LARGE_SCAN = """
 import sys, time
 from organseg import load_case, load_run
-from organseg.command.preflight import peak_memory
+from organseg.device.memory import peak_memory
 from organseg.geometry import to_file_grid, to_working
 from organseg.inference import predict_probabilities
 from organseg.scans import to_scan

@@ -17,6 +17,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 
 import filelock
@@ -28,6 +29,7 @@ from tqdm.auto import tqdm
 from archives import files_under, open_archive
 from download import check_md5, fetch
 from organseg import OrgansegError, write_dataset_json
+from organseg.command.workers import each
 from organseg.files import whole_file
 from organseg.folders import image_file, label_file
 from plans import plan_cases, prepare_case
@@ -125,7 +127,11 @@ def _prepare_locked(options, table, source, out, before):
         if there:
             print(f"{len(there)} of {len(plans)} cases are there already")
         # Closed also when writing fails here, so that no case is worked on after the lock is gone.
-        with closing(_prepare_cases(archive, table, missing, out, scratch, options.workers)) as results:
+        if options.scheduler:
+            results = _share_cases(path, table, missing, out, scratch, options.scheduler)
+        else:
+            results = _prepare_cases(archive, table, missing, out, scratch, options.workers)
+        with closing(results):
             for name, lines, reason in results:
                 if reason:
                     left_out[name] = reason
@@ -281,6 +287,26 @@ def _prepare_cases(archive, table, plans, out, scratch, workers):
     shutil.rmtree(scratch)
 
 
+def _share_cases(path, table, plans, out, scratch, scheduler):
+    """The same by the workers of a dask scheduler, which see these files."""
+    scratch.mkdir(exist_ok=True)
+    places = (path.absolute(), table, out.absolute(), scratch.absolute())
+    with closing(each(partial(_prepare_one, *places), plans, scheduler)) as told:
+        for plan, tell in zip(plans, told, strict=True):
+            try:
+                yield plan.name, tell(), None
+            except OrgansegError as error:
+                yield plan.name, [], str(error)
+    shutil.rmtree(scratch)
+
+
+def _prepare_one(path, table, out, scratch, plan):
+    return prepare_case(plan, _opened(path), table, out, scratch)
+
+
+_opened = lru_cache(1)(open_archive)  # once in a worker, until it ends
+
+
 def _prepare_pictures(options, table, out):
     """A set that is one file of pictures: fetch it, see that it loads without pickle, keep it."""
     file = out / table["url"].rpartition("/")[2]
@@ -332,6 +358,8 @@ def _parser():
     mapping = "own: where the scans lie and which label is which organ (TOML)"
     parser.add_argument("--mapping", metavar="FILE", help=mapping)
     parser.add_argument("--workers", type=_positive, metavar="N", help="cases at once (all cores, as memory allows)")
+    shared = "share the cases among dask's workers, or 'local'"
+    parser.add_argument("--scheduler", metavar="ADDRESS", help=shared)
     parser.add_argument("--delete-archive", action="store_true", help="delete what was fetched once all is prepared")
     mirror = "another table of data sets, e.g. with a mirror's addresses"
     parser.add_argument("--datasets", default=DATASETS, metavar="FILE", help=mirror)

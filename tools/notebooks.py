@@ -160,7 +160,7 @@ def execute(notebook):
     """Run all cells in place and return what the run took."""
     from nbclient import NotebookClient
 
-    from organseg.command.preflight import peak_memory
+    from organseg.device.memory import peak_memory
 
     os.environ["ORGANSEG_PROFILE"] = "fast"
     os.environ.pop("MPLBACKEND", None)  # a notebook draws inline

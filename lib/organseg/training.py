@@ -13,13 +13,14 @@ import pandas
 from organseg import runs
 from organseg.backend import has_gpu, keras
 from organseg.cases import Case
+from organseg.device import processes, several
 from organseg.device.crops import DeviceCrops
-from organseg.device.precision import is_float16, resolve_precision
+from organseg.device.precision import loss_scaled, resolve_precision
 from organseg.device.steps import take_steps
 from organseg.errors import OrgansegError
 from organseg.geometry import WorkingGrid, canonical_spacing, choose_grid, to_working
 from organseg.inference import each_tile
-from organseg.losses import dice_loss, loss_of_overlaps, overlaps
+from organseg.losses import loss_of_overlaps, overlaps
 from organseg.organs import NUM_CLASSES, ORGAN_NAMES, ORGANS
 from organseg.sampling import CropSampler
 from organseg.scans import to_scan
@@ -28,7 +29,7 @@ from organseg.volumes import read_affine
 
 def train(
     cases, out=None, profile=None, validation=(), seed=0, resume=False, grid=None, progress=True,
-    start_from=None, after_validation=None,
+    start_from=None, after_validation=None, devices=None,
 ):  # fmt: skip
     """Train a U-Net on labelled cases: a Run, and the history of its validations.
 
@@ -38,17 +39,16 @@ def train(
     Parameters
     ----------
     cases : list of Case or CaseFiles with labels, from at least as many patients as a mini-batch
-        has crops. Files are read one at a time, and only their scan on the working grid is kept: it
-        needs some 13 MB, the file's own 200 and more.
+        has crops. Files are read one at a time; only the scan on the working grid is kept (13 MB).
     out : the run folder to write (see `runs`), or None to keep everything in memory
-    profile : name in `PROFILES` or Profile; by default that of the run to go on with, or else the
-        one for this machine
+    profile : name in `PROFILES`, or Profile; by default the resumed run's, or this machine's
     validation : cases that are never trained on, scored every `profile.validate_every` steps
     seed : of the network's first weights and of every mini-batch
     resume : go on from the checkpoint in `out`
     grid : WorkingGrid; by default the profile's spacing, or `choose_grid` for the cases
     start_from : Run whose weights to begin with (e.g. `load_run('pretrained')`)
     after_validation : function of the history, called when a row has been added, e.g. to draw it
+    devices : how many to share each mini-batch, or 'all' (`device.several`); by default one
 
     >>> import organseg
     >>> cases = [organseg.make_phantom(seed, (32, 32, 32)) for seed in range(3)]
@@ -63,27 +63,28 @@ def train(
     settings = _settings(profile, grid, seed, cases, validation)
     out = out and Path(out)
     first, stored = runs.begin_or_resume(out, settings, resume) if out else (0, None)
-
-    scans, held_out = _labelled_scans(cases, grid), _labelled_scans(validation, grid)
-    sampler = CropSampler(scans, **profile.crops, paper_voxels=grid.paper_voxels, seed=seed)
-    if out and not first:  # nothing is written before the cases have proved usable
-        runs.save_settings(out, settings)
-    precision = resolve_precision(profile.precision, training=True)
-    network = runs.build(settings["architecture"], precision)
-    if start_from is not None:
-        network.set_weights(start_from.network.get_weights())
-    segmenter = compile_for_training(network, profile)
-    if stored is not None:
-        _restore(segmenter, stored, out)
-
-    history = runs.load_history(out, first) if first else []
-    before = history[-1]["seconds"] if history else 0.0
-    for row in take_steps(segmenter, DeviceCrops(sampler), profile, first, before, progress):
-        history.append(row | validate(network, held_out))
-        if out:
-            runs.save(out, row["step"], network, _variables(segmenter), history)
-        if after_validation:
-            after_validation(history)
+    speaks = processes.number() == 0
+    with several.spread_over(devices, profile.batch_size, settings | {"first": first}):
+        scans, held_out = _labelled_scans(cases, grid), _labelled_scans(validation, grid)
+        sampler = CropSampler(scans, **profile.crops, paper_voxels=grid.paper_voxels, seed=seed)
+        if out and not first and speaks:  # nothing is written before the cases have proved usable
+            runs.save_settings(out, settings)
+        precision = resolve_precision(profile.precision, training=True)
+        network = runs.build(settings["architecture"], precision)
+        if start_from is not None:
+            network.set_weights(start_from.network.get_weights())
+        segmenter = compile_for_training(network, profile)
+        if stored is not None:
+            _restore(segmenter, stored, out)
+        history = runs.load_history(out, first) if first else []
+        before = history[-1]["seconds"] if history else 0.0
+        source, progress = DeviceCrops(sampler), progress and speaks
+        for row in take_steps(segmenter, source, profile, first, before, progress):
+            history.append(row | validate(network, held_out))
+            if out and speaks:
+                runs.save(out, row["step"], network, _variables(segmenter), history)
+            if after_validation and speaks:
+                after_validation(history)
     trained = runs.build(settings["architecture"])  # in float32, whatever the training computed in
     trained.set_weights(network.get_weights())
     return runs.Run(trained, grid, settings), history
@@ -97,7 +98,9 @@ class Segmenter(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         labels, annotated = y
-        return dice_loss(labels, y_pred, annotated, batch_sum=self.batch_sum)
+        sums = several.over_all(overlaps(labels, y_pred, annotated))
+        # TensorFlow adds up the gradients of all replicas.
+        return loss_of_overlaps(*sums, batch_sum=self.batch_sum) / several.layout().replicas
 
     def step(self, images, labels, annotated):
         """One training step on a mini-batch; returns its loss, a float."""
@@ -112,15 +115,12 @@ def compile_for_training(network, profile, kind=Segmenter):
     The rate falls along a cosine if the profile says so.
     """
     segmenter = kind(network.inputs, network.outputs)
+    several.synchronise(network)
     segmenter.batch_sum = profile.batch_sum
     rate = profile.learning_rate
     if profile.schedule:
         rate = keras.optimizers.schedules.CosineDecay(rate, profile.steps)
-    optimizer = keras.optimizers.Adam(rate)
-    if is_float16(network):
-        # Small gradients are zero in float16, so the loss is scaled. Keras does so by itself only
-        # where the model's own policy is float16, and here the layers' is.
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer = loss_scaled(keras.optimizers.Adam(rate), network)
     # XLA makes a step faster on a GPU and several times slower on a CPU; JAX always compiles.
     compiler = "auto" if keras.backend.backend() == "jax" else has_gpu()
     segmenter.compile(optimizer=optimizer, jit_compile=compiler)

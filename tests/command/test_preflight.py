@@ -9,7 +9,8 @@ import pytest
 
 from organseg import networks
 from organseg.__main__ import main
-from organseg.command.preflight import Pace, measure_pace, peak_memory
+from organseg.command.preflight import Pace, measure_pace
+from organseg.device.memory import peak_memory
 from organseg.profiles import PROFILES
 
 TINY = PROFILES["lesson"].replace(base_filters=1, crop_size=16)

@@ -15,6 +15,7 @@ from organseg.profiles import PROFILES
 
 OUT_OF_MEMORY = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "out of memory")
 YES = {"action": "store_true"}
+SCHEDULER = {"metavar": "ADDRESS", "help": "share the cases among dask's workers, or 'local'"}
 PRECISIONS = ("auto", "float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -93,6 +94,11 @@ def _add_training(command):
     add("--steps", type=_positive, help="instead of the profile's")
     add("--spacing", type=float, help="of the working grid in mm, instead of the profile's")
     add("--precision", choices=PRECISIONS, help="instead of the profile's")
+    add("--batch", type=_positive, dest="batch_size", help="crops of a step, as above")
+    add("--devices", type=_all_or_positive, help="share each step among so many, or 'all'")
+    add("--address", help="HOST:PORT of process 0, or 'slurm': one of several processes")
+    add("--processes", type=_positive, help="how many train together")
+    add("--process", type=int, help="the number of this one, from 0")
 
 
 def _add_prediction(command):
@@ -105,14 +111,20 @@ def _add_prediction(command):
     add("--precision", choices=PRECISIONS, default="auto", help="by default the fastest here")
     add("--all", **YES, help="also cases that the run was trained on")
     add("--overwrite", **YES, help="write predictions again that are there")
+    add("--scheduler", **SCHEDULER)
     add = command(work.evaluate)
     add("labels", help="data folder, or a folder of label files")
     add("predictions", help="folder of predictions with the cases' names")
     add("--out", help="CSV, a row per case and organ (PREDICTIONS/table.csv); pictures beside it")
     add("--run", help="run folder: what it was trained on needs no prediction")
+    add("--scheduler", **SCHEDULER)
     add = command(work.info)
     add("image", help="a NIfTI file")
     add("--doctor", **YES, help="also ask the network whether the body lies as the header says")
+
+
+def _all_or_positive(text):
+    return text if text == "all" else _positive(text)
 
 
 def _positive(text):

@@ -2,17 +2,14 @@
 
 import itertools
 import os
-import threading
 import time
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
-import psutil
 
-from organseg.backend import has_gpu, keras
+from organseg.backend import has_gpu
 from organseg.device.crops import DeviceCrops
+from organseg.device.memory import peak_memory
 from organseg.device.precision import resolve_precision
 from organseg.device.steps import Steps, prefetch
 from organseg.networks import unet
@@ -94,45 +91,3 @@ def measure_pace(profile=None, seconds=60):
 
 def _in_words(hours):
     return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-
-
-@contextmanager
-def peak_memory(children=False):
-    """The most memory that is held while a block of code runs; its `bytes` are known afterwards.
-
-    On a GPU it is the peak that the framework reports; else the resident memory of this process,
-    looked at 20 times a second. With `children`, it is that of the processes it has started.
-    """
-    peak, ended = SimpleNamespace(bytes=0), threading.Event()
-
-    def look():
-        own = psutil.Process()
-        while True:
-            total = 0
-            for process in own.children(recursive=True) if children else [own]:
-                with suppress(psutil.Error):  # it has ended meanwhile
-                    total += process.memory_info().rss
-            peak.bytes = max(peak.bytes, total)
-            if ended.wait(0.05):
-                return
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        ended.set()
-        thread.join()
-    if has_gpu() and not children:
-        peak.bytes = _peak_of_gpu()
-
-
-def _peak_of_gpu():
-    """The most that the framework has held on the first GPU since the process began."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow
-
-        return tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
-    import jax
-
-    return jax.devices()[0].memory_stats()["peak_bytes_in_use"]

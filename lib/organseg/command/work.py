@@ -7,13 +7,15 @@ import os
 import sys
 import warnings
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from organseg import cases, folders, volumes
 from organseg.command.doubts import TellingFiles, doubts, tilt
-from organseg.errors import OrgansegError, warn
+from organseg.command.workers import each
+from organseg.errors import OrgansegError, OrgansegWarning, warn
 from organseg.files import case_name, label_name, listed, niftis_by_name, whole_file
 from organseg.folders import CaseFiles, find_cases, image_file, label_file, read_dataset_json
 from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
@@ -63,12 +65,20 @@ def train(options):
     out, files = Path(options.out), find_cases(options.data)
     to_train, held_out = folders.split(files, options.test, options.seed)
     from organseg import runs, training
+    from organseg.device import processes
     from organseg.show.curves import draw_curves
 
-    if options.overwrite and (out / "run.json").is_file():
+    if options.address:
+        processes.join(options.address, options.processes, options.process)
+    if processes.number() > 0:  # the first one speaks
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for the rest of the command
+        warnings.simplefilter("ignore", OrgansegWarning)
+    elif options.overwrite and (out / "run.json").is_file():
         for name in (*runs.FILES, "curves.png"):  # and nothing else that lies there
             (out / name).unlink(missing_ok=True)
-    changed = {k: v for k in ("steps", "precision", "spacing") if (v := getattr(options, k))}
+    processes.agree("the old run is gone")
+    names = ("steps", "precision", "spacing", "batch_size")
+    changed = {k: v for k in names if (v := getattr(options, k))}
     profile = runs.profile_for(options.profile, out, options.resume).replace(**changed)
     print(
         f"profile {profile.name}: {profile.steps} steps of {profile.batch_size} crops of "
@@ -83,6 +93,7 @@ def train(options):
     start = runs.load_run(options.start_from) if options.start_from else None
     both = TellingFiles.of(to_train), TellingFiles.of(held_out)
     more = {"resume": options.resume, "after_validation": draw, "start_from": start}
+    more["devices"] = options.devices
     _, history = training.train(both[0], out, profile, both[1], options.seed, **more)
     last = history[-1]
     took = f"{last['step']} steps and {last['seconds']:.0f} s"
@@ -95,31 +106,41 @@ def train(options):
 
 def predict(options):
     """Segment a scan or a folder of scans; labels lie on each scan's own grid."""
-    from organseg.runs import load_run
-
-    run, out = load_run(options.run).in_precision(options.precision), Path(options.out)
+    _lead_from_anywhere(options, "images", "out", *(() if options.run in WORDS else ("run",)))
+    _run_of.cache_clear()
+    run, out = _run_of(options.run, options.precision), Path(options.out)
     if told := WORDS.get(str(options.run)):
         print(f"{options.run}: {told}; not for clinical use")
     skip = () if options.all else run.settings.get("trained_on", ())
     files, failed = TellingFiles.of(_images_of(Path(options.images), skip)), 0
     _refuse_to_write_among(files, out)
-    for file in (replace(file, label=None) for file in files):
-        target = out / f"{file.name}.nii.gz"
+    files = [replace(file, label=None) for file in files]
+    for tell in each(partial(_predict_one, options), files, options.scheduler):
         try:
-            if target.is_file() and not options.overwrite:
-                print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
-                if not target.with_name(f"{file.name}.png").is_file():  # it was interrupted
-                    _draw(file.load(), target)
-                continue
-            _predict_one(run, file, target, options)
+            tell()
         except OrgansegError as error:
             if len(files) == 1:
                 raise
             failed += 1
             print(f"organseg: {error}", file=sys.stderr)
+    for rest in out.glob(".writing-*") if options.scheduler else ():  # of a worker that was lost
+        rest.unlink()
     if failed:
         told = "the reasons stand above"
         raise OrgansegError(f"{failed} of {len(files)} images could not be segmented; {told}")
+
+
+def _lead_from_anywhere(options, *paths):
+    """Make paths absolute, where workers may run in other folders than this."""
+    for name in paths if options.scheduler else ():
+        setattr(options, name, (path := getattr(options, name)) and os.path.abspath(path))
+
+
+@lru_cache(1)
+def _run_of(folder, precision):
+    from organseg.runs import load_run
+
+    return load_run(folder).in_precision(precision)
 
 
 def _refuse_to_write_among(files, out):
@@ -153,12 +174,18 @@ def _images_of(path, skip):
     return [CaseFiles(name, image) for name, image in _niftis(path, case_name).items()]
 
 
-def _predict_one(run, file, target, options):
+def _predict_one(options, file):
     from organseg.command import doctor
     from organseg.inference import predict as segment
     from organseg.runs import SHIPPED
 
-    case = file.load()
+    target = Path(options.out) / f"{file.name}.nii.gz"
+    if target.is_file() and not options.overwrite:
+        print(f"{file.name}: {target} is there, skipped (--overwrite writes it again)")
+        if not target.with_name(f"{file.name}.png").is_file():  # it was interrupted
+            _draw(file.load(), target)
+        return
+    run, case = _run_of(options.run, options.precision), file.load()
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
     volumes.save_label(label, case.affine, target, like=file.image)
     _draw(case, target, label)
@@ -176,6 +203,7 @@ def evaluate(options):
 
     from organseg.tables import organ_table, save_scores
 
+    _lead_from_anywhere(options, "labels", "predictions", "out")
     predictions, truth = _niftis(Path(options.predictions)), _labels_of(Path(options.labels))
     both = [name for name in predictions if name in truth]
     if not both:
@@ -186,7 +214,8 @@ def evaluate(options):
     out = Path(options.out or Path(options.predictions) / "table.csv")
     if out.suffix != ".csv":
         raise OrgansegError(f"{out}: found no name of a table; expected one in .csv; change --out")
-    scores = [_score_one(truth[name], predictions[name], out) for name in both]
+    pairs = [(truth[name], predictions[name]) for name in both]
+    scores = [tell() for tell in each(partial(_score_one, out), pairs, options.scheduler)]
     scores = pandas.concat(scores, ignore_index=True)
     save_scores(scores, out)
     print(organ_table(scores))
@@ -215,8 +244,9 @@ def _labels_of(folder):
     return {n: CaseFiles(n, None, p, tuple(known.get(n, ORGAN_IDS))) for n, p in named.items()}
 
 
-def _score_one(file, path, out):
+def _score_one(out, pair):
     """Score one prediction, and draw it beside the truth where there is an image."""
+    file, path = pair
     from organseg.metrics import score_case
     from organseg.show.slices import save_overlay
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from organseg.augmentation import rotation, spline_basis
 from organseg.backend import keras
+from organseg.device.several import layout
 
 ops = keras.ops
 
@@ -34,11 +35,11 @@ class DeviceCrops:
     """
 
     def __init__(self, sampler, room=ROOM):
-        self.sampler, self.shape = sampler, sampler.shape
+        self.sampler, self.shape, self.layout = sampler, sampler.shape, layout()
         scans = [scan for scans in sampler.patients.values() for scan in scans]
         self.largest = max(scan.image.size for scan in scans)
         fits = sum(scan.image.size for scan in scans) <= min(room / BYTES, MOST)
-        self.all = _bring_over(scans) if fits else None
+        self.all = self._bring_over(scans) if fits else None
         warp = sampler.plan(0)[0][2]
         places = [np.arange(n) / s for n, s in zip(self.shape, warp.control_spacing, strict=True)]
         bases = map(spline_basis, places, warp.control_points.shape[1:])
@@ -62,7 +63,19 @@ class DeviceCrops:
     def _those_needed(self, plans):
         scans = {id(scan): scan for plan in plans for scan, _, _ in plan}.values()
         # Always as long as it could be: another length would be compiled anew.
-        return _bring_over(list(scans), sum(map(len, plans)) * self.largest)
+        return self._bring_over(list(scans), sum(map(len, plans)) * self.largest)
+
+    def _bring_over(self, scans, length=None):
+        """Where each scan begins, and the arrays of all images and labels on the device."""
+        voxels = sum(scan.image.size for scan in scans)
+        image, label = np.zeros(length or voxels, np.uint16), np.zeros(length or voxels, np.uint8)
+        starts, start = {}, 0
+        for scan in scans:
+            here = slice(start, start + scan.image.size)
+            image[here] = np.rint(scan.image * LEVELS).ravel()
+            label[here] = scan.label.ravel()
+            starts[id(scan)], start = np.int32(start), here.stop
+        return starts, tuple(map(self.layout.everywhere, (image, label)))
 
     def _row(self, starts, scan, corner, warp):
         # As in `augmentation.warp_coordinates`. Whole voxels stay apart from their fractions: in
@@ -110,19 +123,6 @@ class DeviceCrops:
             first = _by_crop(numbers["whole"])[:, axis] + steps[axis].astype(np.int32)
             below.append(ops.cast(low, "int32") + first)
         return below, part
-
-
-def _bring_over(scans, length=None):
-    """Where each scan begins, and the arrays of all images and labels on the device."""
-    voxels = sum(scan.image.size for scan in scans)
-    image, label = np.zeros(length or voxels, np.uint16), np.zeros(length or voxels, np.uint8)
-    starts, start = {}, 0
-    for scan in scans:
-        here = slice(start, start + scan.image.size)
-        image[here] = np.rint(scan.image * LEVELS).ravel()
-        label[here] = scan.label.ravel()
-        starts[id(scan)], start = np.int32(start), here.stop
-    return starts, (ops.convert_to_tensor(image), ops.convert_to_tensor(label))
 
 
 def _by_crop(rows):

@@ -42,6 +42,16 @@ def is_float16(network):
     return any(layer.compute_dtype == "float16" for layer in network.layers)
 
 
+def loss_scaled(optimizer, network):
+    """The optimiser, with a loss scaled up where small gradients would be zero: in float16.
+
+    Keras does so by itself only where the model's own policy is float16; here the layers' is.
+    """
+    if not is_float16(network):
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer)
+
+
 def _cpu_has_bfloat16():
     """True where the CPU multiplies bfloat16 itself (AVX-512 BF16, AMX); elsewhere it is slower."""
     about = Path("/proc/cpuinfo")  # Linux only

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from organseg.backend import has_gpu, keras
 from organseg.device.precision import is_float16
+from organseg.device.several import layout
 from organseg.errors import OrgansegError
 
 
@@ -72,6 +73,7 @@ class Steps:
 
     `source` is a `DeviceCrops`, or `HostCrops` of any sampler. `at_once` is how many steps are one
     call: by default 25 on a GPU and one on a CPU, where XLA is slow at loops over convolutions.
+    Made inside `spread_over`, it shares out the crops of each mini-batch.
 
     >>> import organseg
     >>> from organseg.training import compile_for_training
@@ -84,9 +86,11 @@ class Steps:
     """
 
     def __init__(self, segmenter, source, at_once=None):
-        self.at_once = at_once or (25 if has_gpu() else 1)
+        place = layout()
+        # TensorFlow's mirrors cannot exchange anything inside a loop.
+        self.at_once = at_once or (25 if has_gpu() and place.replicas == 1 else 1)
         kind = {"jax": _with_jax, "tensorflow": _with_tensorflow}[keras.backend.backend()]
-        self._take = kind(segmenter, source)
+        self._take = kind(segmenter, source, place)
 
     def take(self, drawn):
         """A step for each mini-batch of `source.draw`; returns their losses, an array of floats."""
@@ -114,7 +118,7 @@ def _is_one(drawn):
     return len(keras.tree.flatten(drawn)[0]) == 1
 
 
-def _with_jax(segmenter, source):
+def _with_jax(segmenter, source, place):
     import jax
 
     parts = ("trainable_variables", "non_trainable_variables", "metrics_variables")
@@ -140,7 +144,8 @@ def _with_jax(segmenter, source):
 
     def take(drawn, arrays):
         state = tuple([variable.value for variable in part] for part in variables)
-        state, losses = (one if _is_one(drawn) else several)(state, drawn, arrays)
+        function = one if _is_one(drawn) else several
+        state, losses = function(state, place.shared(drawn), arrays)
         for part, values in zip(variables, state, strict=True):
             for variable, value in zip(part, values, strict=True):
                 variable.assign(value)
@@ -149,7 +154,7 @@ def _with_jax(segmenter, source):
     return take
 
 
-def _with_tensorflow(segmenter, source):
+def _with_tensorflow(segmenter, source, place):
     import tensorflow
 
     def step(drawn, arrays):
@@ -164,6 +169,13 @@ def _with_tensorflow(segmenter, source):
         options = {"parallel_iterations": 1, "fn_output_signature": "float32"}
         return tensorflow.map_fn(lambda one: step(one, arrays), drawn, **options)
 
+    def on_each(drawn, arrays):
+        losses = place.strategy.run(one, (drawn, arrays))
+        return place.strategy.reduce("MEAN", losses, axis=None)
+
+    if place.replicas > 1:
+        on_each = tensorflow.function(on_each, reduce_retracing=True)
+        return lambda drawn, arrays: on_each(place.shared(drawn), arrays)
     # XLA makes a step faster on a GPU and several times slower on a CPU.
     options = {"jit_compile": has_gpu(), "reduce_retracing": True}
     one, several = (tensorflow.function(function, **options) for function in (one, several))
