@@ -5,12 +5,14 @@ import re
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pandas
 
+from archives import open_archive
 from organseg import Case, OrgansegError, load_case, save_image, save_label
 from organseg.command.doubts import doubts
 from organseg.files import IMAGE_ENDINGS
@@ -195,6 +197,14 @@ def prepare_case(plan, archive, table, out, scratch):
         # A NaN has no whole number; what was not measured counts as air, here as in training.
         save_image(np.where(np.isfinite(case.image), case.image, AIR), case.affine, plan.image_in(out), like)
     return found
+
+
+def prepare_case_from(path, table, out, scratch, plan):
+    """The same in a process that has not opened the archive yet; it stays open there."""
+    return prepare_case(plan, _opened(path), table, out, scratch)
+
+
+_opened = lru_cache(1)(open_archive)
 
 
 def _read_image(plan, archive, folder):

@@ -17,7 +17,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, suppress
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -32,7 +32,7 @@ from organseg import OrgansegError, write_dataset_json
 from organseg.command.workers import each
 from organseg.files import whole_file
 from organseg.folders import image_file, label_file
-from plans import plan_cases, prepare_case
+from plans import plan_cases, prepare_case, prepare_case_from
 from tables import DATASETS, card, dataset, list_of, own_table, read_datasets, recipe, size
 
 MEMORY_PER_CASE = 3e9  # bytes: a scan of 512×512×700 voxels as it is stored, in float32 and with its label
@@ -291,20 +291,13 @@ def _share_cases(path, table, plans, out, scratch, scheduler):
     """The same by the workers of a dask scheduler, which see these files."""
     scratch.mkdir(exist_ok=True)
     places = (path.absolute(), table, out.absolute(), scratch.absolute())
-    with closing(each(partial(_prepare_one, *places), plans, scheduler)) as told:
+    with closing(each(partial(prepare_case_from, *places), plans, scheduler)) as told:
         for plan, tell in zip(plans, told, strict=True):
             try:
                 yield plan.name, tell(), None
             except OrgansegError as error:
                 yield plan.name, [], str(error)
     shutil.rmtree(scratch)
-
-
-def _prepare_one(path, table, out, scratch, plan):
-    return prepare_case(plan, _opened(path), table, out, scratch)
-
-
-_opened = lru_cache(1)(open_archive)  # once in a worker, until it ends
 
 
 def _prepare_pictures(options, table, out):

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from organseg.command import workers
 from organseg.errors import OrgansegError
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 pytest.importorskip("distributed", reason="needs dask.distributed (pip install 'organseg[scale]')")
 
 
@@ -44,7 +46,8 @@ def scheduler(tmp_path_factory):
         program = [part.format(kind) for part in dask]
         with (folder / f"{kind}_{len(started)}.txt").open("w") as said:
             command = [*program, *arguments, "--no-dashboard"]
-            started.append(subprocess.Popen(command, env=environment, cwd=folder, stdout=said, stderr=said))
+            pipes = {"stdout": said, "stderr": said, "start_new_session": True}
+            started.append(subprocess.Popen(command, env=environment, cwd=folder, **pipes))
 
     start("scheduler", "--host", address)
     for _ in range(2):
@@ -54,10 +57,10 @@ def scheduler(tmp_path_factory):
     with Client(address, timeout=60) as client:
         client.wait_for_workers(2, timeout=60)
     yield address
-    for process in started[::-1]:
-        process.terminate()
-    for process in started[::-1]:
-        process.wait(30)
+    for process in started:  # with the processes that a worker's nanny has started
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def said_by(*arguments):
@@ -129,10 +132,8 @@ def test_prepared_cases_are_those_of_one_process(scans, scheduler, tmp_path):
     environment, said = os.environ | {"PYTHONPATH": str(ROOT / "lib")}, []
     for out, more in (("one", ()), ("shared", ("--scheduler", scheduler))):
         done = subprocess.run([*command, tmp_path / out, *more], env=environment, capture_output=True, encoding="utf-8")
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("preparing")]
-        said.append(
-            [done.returncode, done.stdout.replace(out, "OUT"), [line.replace(out, "OUT") for line in lines[-2:]]]
-        )
+        told = [text.replace(str(tmp_path / out), "OUT") for text in (done.stdout, done.stderr)]
+        said.append([done.returncode, told[0], told[1].splitlines()[-2:]])  # and not the progress before
     assert said[0] == said[1] and said[0][0] == 2 and "left out p5" in said[0][2][0]
     files = [sorted(p.relative_to(tmp_path / out) for p in (tmp_path / out).rglob("*.*")) for out in ("one", "shared")]
     assert files[0] == files[1] and len([file for file in files[0] if file.name.endswith(".nii.gz")]) == 10

@@ -6,6 +6,7 @@ import warnings
 from contextlib import closing, contextmanager, redirect_stdout, suppress
 from functools import partial
 from io import StringIO
+from itertools import islice
 
 import psutil
 from tqdm.auto import tqdm
@@ -45,13 +46,26 @@ def _by_workers(work, items, scheduler):
     with _client(scheduler) as client:
         from distributed import as_completed
 
-        futures = client.map(partial(_attempt, work), items, pure=False)
-        place = {future.key: number for number, future in enumerate(futures)}
-        ready, following = {}, 0
-        # Each outcome is fetched at once, so that a worker that is lost takes none with it.
-        for future, outcome in as_completed(futures, with_results=True, raise_errors=False):
+        attempt, place, ready = partial(_attempt, work), {}, {}
+        waiting, running = (
+            iter(enumerate(items)),
+            as_completed(with_results=True, raise_errors=False),
+        )
+
+        def start():
+            # No more at once than can be worked on: dask blames a lost worker on all that it holds.
+            free = sum(client.nthreads().values()) - running.count()
+            for number, item in islice(waiting, max(free, 0 if running.count() else 1)):
+                future = client.submit(attempt, item, pure=False)
+                place[future.key] = number
+                running.add(future)
+
+        start()
+        following = 0
+        for future, outcome in running:
             ok = future.status == "finished"
             ready[place[future.key]] = outcome if ok else _not_finished(future, scheduler)
+            start()
             while following in ready:
                 yield ready.pop(following)
                 following += 1
