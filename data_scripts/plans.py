@@ -5,7 +5,6 @@ import re
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import nibabel
@@ -200,11 +199,9 @@ def prepare_case(plan, archive, table, out, scratch):
 
 
 def prepare_case_from(path, table, out, scratch, plan):
-    """The same in a process that has not opened the archive yet; it stays open there."""
-    return prepare_case(plan, _opened(path), table, out, scratch)
-
-
-_opened = lru_cache(1)(open_archive)
+    """The same in a process that has not opened the archive."""
+    with open_archive(path) as archive:
+        return prepare_case(plan, archive, table, out, scratch)
 
 
 def _read_image(plan, archive, folder):

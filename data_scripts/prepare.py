@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from archives import files_under, open_archive
 from download import check_md5, fetch
 from organseg import OrgansegError, write_dataset_json
-from organseg.command.workers import each
+from organseg.command.workers import as_done
 from organseg.files import whole_file
 from organseg.folders import image_file, label_file
 from plans import plan_cases, prepare_case, prepare_case_from
@@ -291,13 +291,13 @@ def _share_cases(path, table, plans, out, scratch, scheduler):
     """The same by the workers of a dask scheduler, which see these files."""
     scratch.mkdir(exist_ok=True)
     places = (path.absolute(), table, out.absolute(), scratch.absolute())
-    with closing(each(partial(prepare_case_from, *places), plans, scheduler)) as told:
-        for plan, tell in zip(plans, told, strict=True):
+    with closing(as_done(partial(prepare_case_from, *places), plans, scheduler)) as done:
+        for number, tell in done:
             try:
-                yield plan.name, tell(), None
+                yield plans[number].name, tell(), None
             except OrgansegError as error:
-                yield plan.name, [], str(error)
-    shutil.rmtree(scratch)
+                yield plans[number].name, [], str(error)
+    shutil.rmtree(scratch, ignore_errors=True)  # a worker that was lost may still be at it
 
 
 def _prepare_pictures(options, table, out):

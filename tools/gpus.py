@@ -39,7 +39,7 @@ def main():
     measured = json.loads((ROOT / "benchmarks" / "measured.json").read_text(encoding="utf-8"))
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         write = csv.writer(file, lineterminator="\n")
-        write.writerow(["GPU", "seconds per step", "`gpu`, minutes", "50,000 steps, hours", ""])
+        write.writerow(["GPU", "seconds per step", "4,000 steps (`gpu`), minutes", "50,000 steps, hours", "source"])
         write.writerows(rows(measured))
 
 

@@ -151,7 +151,7 @@ def begin_or_resume(folder, settings, resume):
     Refuses to overwrite a run, and to go on with one that began with other settings.
     """
     for rest in folder.glob(".writing-*"):  # of a training that was killed
-        rest.unlink()
+        rest.unlink(missing_ok=True)
     if not (folder / "run.json").is_file():
         if resume:
             warn(f"{folder}: nothing to resume; a new run begins")

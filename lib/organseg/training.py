@@ -63,13 +63,13 @@ def train(
     settings = _settings(profile, grid, seed, cases, validation)
     out = out and Path(out)
     first, stored = runs.begin_or_resume(out, settings, resume) if out else (0, None)
-    speaks = processes.number() == 0
-    with several.spread_over(devices, profile.batch_size, settings | {"first": first}):
+    precision, speaks = resolve_precision(profile.precision, training=True), processes.number() == 0
+    agreed = settings | {"first": first, "precision": precision}
+    with several.spread_over(devices, profile.batch_size, agreed):
         scans, held_out = _labelled_scans(cases, grid), _labelled_scans(validation, grid)
         sampler = CropSampler(scans, **profile.crops, paper_voxels=grid.paper_voxels, seed=seed)
         if out and not first and speaks:  # nothing is written before the cases have proved usable
             runs.save_settings(out, settings)
-        precision = resolve_precision(profile.precision, training=True)
         network = runs.build(settings["architecture"], precision)
         if start_from is not None:
             network.set_weights(start_from.network.get_weights())
@@ -137,7 +137,7 @@ def validate(network, scans):
     rows = []
     for scan in scans:
         soft, hard = [], []  # sums of the probabilities and of the labels made from them
-        for slices, probabilities in each_tile(network, scan.image):
+        for slices, probabilities in each_tile(network, scan.image, processes.same_depth()):
             label = scan.label[None, :, :, slices]
             soft.append(overlaps(label, probabilities, scan.annotated[None]))
             chosen = keras.ops.one_hot(keras.ops.argmax(probabilities, -1), NUM_CLASSES)

@@ -240,6 +240,14 @@ SITUATIONS = [
         2,
     ),
     Situation(
+        "More devices are asked for than there are",
+        labelled,
+        "train data --out run --profile lesson --devices 64",
+        r"found \d+ of 64 devices \(.*\); expected all of them; ask for fewer with --devices",
+        "The cores of a processor count as one device: they work together anyway. `--devices` is for several GPUs.",
+        2,
+    ),
+    Situation(
         "A folder of other data is to take phantoms",
         lambda f: [labelled(f), (f / "data" / "dataset.json").write_text(DATASET, encoding="utf-8")],
         "phantom data --cases 1 --shape 16 16 16",

@@ -22,45 +22,57 @@ import pytest
 import tasks
 
 import organseg
+from organseg import runs
 from organseg.__main__ import main
 from organseg.command import workers
 from organseg.errors import OrgansegError
+from organseg.geometry import WorkingGrid
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 pytest.importorskip("distributed", reason="needs dask.distributed (pip install 'organseg[scale]')")
 
 
+class Dask:
+    """Dask's own programs on the loopback, which run in another folder than the tests."""
+
+    def __init__(self, folder):
+        self.folder, self.started = folder, []
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            self.address = f"tcp://127.0.0.1:{one.getsockname()[1]}"
+        self.start("scheduler", "--host", self.address)
+
+    def start(self, kind, *arguments):
+        paths = [ROOT / "lib", ROOT / "data_scripts", ROOT / "tests" / "command"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments, "--no-dashboard"]
+        with (self.folder / f"{kind}_{len(self.started)}.txt").open("w") as said:
+            pipes = {"stdout": said, "stderr": said, "start_new_session": True}
+            self.started.append(subprocess.Popen(command, env=environment, cwd=self.folder, **pipes))
+
+    def add_worker(self):
+        self.start("worker", self.address, "--nthreads", "1", "--local-directory", str(self.folder))
+
+    def end(self, which=slice(None)):
+        for process in self.started[which]:  # with the processes that a worker's nanny has started
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
-    """The address of a scheduler with two workers that run in another folder."""
-    folder = tmp_path_factory.mktemp("workers")
-    paths = [ROOT / "lib", ROOT / "data_scripts", ROOT / "tests" / "command"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{one.getsockname()[1]}"
-    dask, started = [sys.executable, "-m", "distributed.cli.dask_{}"], []
-
-    def start(kind, *arguments):
-        program = [part.format(kind) for part in dask]
-        with (folder / f"{kind}_{len(started)}.txt").open("w") as said:
-            command = [*program, *arguments, "--no-dashboard"]
-            pipes = {"stdout": said, "stderr": said, "start_new_session": True}
-            started.append(subprocess.Popen(command, env=environment, cwd=folder, **pipes))
-
-    start("scheduler", "--host", address)
-    for _ in range(2):
-        start("worker", address, "--nthreads", "1", "--local-directory", str(folder))
+    """The address of a scheduler with two workers."""
+    dask = Dask(tmp_path_factory.mktemp("workers"))
+    dask.add_worker()
+    dask.add_worker()
     from distributed import Client
 
-    with Client(address, timeout=60) as client:
+    with Client(dask.address, timeout=60) as client:
         client.wait_for_workers(2, timeout=60)
-    yield address
-    for process in started:  # with the processes that a worker's nanny has started
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    yield dask.address
+    dask.end()
 
 
 def said_by(*arguments):
@@ -167,6 +179,58 @@ def test_outcomes_come_in_the_order_of_the_items_as_soon_as_they_are_known(sched
     assert known[0][1] < 2.5 < known[1][1]
 
 
+def test_a_scheduler_that_is_lost_ends_the_work_with_one_line(tmp_path):
+    dask = Dask(tmp_path)
+    dask.add_worker()
+    try:
+        told = workers.each(tasks.slow, [0.1, 30.0], dask.address)
+        assert next(told)() == 0.1
+        dask.end(slice(1))
+        with pytest.raises(OrgansegError, match=rf"^{dask.address}: lost the scheduler \(.*; .* which goes on$"):
+            list(told)
+    finally:
+        dask.end()
+
+
+def test_a_scheduler_without_workers_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE", 5)
+    dask = Dask(tmp_path)
+    try:
+        with pytest.raises(OrgansegError, match="found no scheduler with a worker"):
+            list(workers.each(tasks.slow, [0.1], dask.address))
+    finally:
+        dask.end()
+
+
+def test_workers_take_the_weights_of_a_run_that_was_trained_anew(scans, scheduler, tmp_path):
+    run, found = tmp_path / "run", []
+    architecture = {"network": "unet", "num_classes": 8, "base_filters": 1, "levels": 4}
+    for organ in (3, 4):  # a network that sees this organ everywhere
+        runs.save_settings(run, runs.describe(architecture, WorkingGrid((6.0, 6.0, 6.0)), trained_on=[]))
+        network = runs.build(architecture)
+        weights = [0 * weight for weight in network.get_weights()]
+        weights[-1][organ] = 10
+        network.set_weights(weights)
+        network.save_weights(run / "model.weights.h5")
+        out = tmp_path / f"out_{organ}"
+        said_by("predict", run, scans / "images" / "p0.nii.gz", "--out", out, "--scheduler", scheduler)
+        found.append(np.unique(nibabel.load(out / "p0.nii.gz").get_fdata()).tolist())
+    assert found == [[3.0], [4.0]]
+
+
+def test_a_prediction_that_cannot_be_scored_is_told_and_the_others_go_on(scans, alone, scheduler, tmp_path):
+    predictions = shutil.copytree(alone[0], tmp_path / "predictions")
+    (predictions / "p1.nii.gz").write_bytes(b"no gzip file")
+    said = [
+        said_by("evaluate", scans / "labels", predictions, "--out", tmp_path / f"{number}.csv", *more)
+        for number, more in enumerate([(), ("--scheduler", scheduler)])
+    ]
+    printed, warned, status = said[0]
+    assert status == 2 and "4 cases; a row per case" in printed and "1 of 5 predictions could not be scored" in warned
+    assert said[1] == (printed.replace("0.csv", "1.csv"), warned, status)
+    assert set(pandas.read_csv(tmp_path / "0.csv")["case"]) == {"p0", "p2", "p3", "p4"}
+
+
 def test_a_local_cluster_is_started_and_ended(scans, alone, tmp_path):
     command = [sys.executable, "-m", "organseg", "predict", "phantoms", scans / "images", "--out", tmp_path / "out"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "lib")}
@@ -184,8 +248,8 @@ def test_where_no_scheduler_answers_one_line_says_so(scans, tmp_path, monkeypatc
     *_, line, status = said_by(
         "predict", "phantoms", scans / "images", "--out", out, "--scheduler", "tcp://127.0.0.1:9"
     )
-    assert status == 2 and line.startswith("organseg: tcp://127.0.0.1:9: found no scheduler (")
-    assert line.endswith("expected dask's; start it with 'dask scheduler'\n") and line.count("\n") == 1
+    assert status == 2 and line.startswith("organseg: tcp://127.0.0.1:9: found no scheduler with a worker (")
+    assert line.endswith("expected dask's; start 'dask scheduler' and 'dask worker'\n") and line.count("\n") == 1
     assert not out.exists()
 
 

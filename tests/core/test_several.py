@@ -49,6 +49,13 @@ try:
 except OrgansegError as error:
     refused = "found mini-batches of 3 crops for 2 devices; expected a multiple; choose one with --batch"
     assert str(error) == refused, error
+if backend == "tensorflow":
+    try:
+        with spread_over(2, crops=4):
+            compile_for_training(unet(base_filters=2, levels=2, dtype="mixed_float16"), PROFILES["lesson"])
+        raise AssertionError("an overflow in the second replica would not be seen")
+    except OrgansegError as error:
+        assert str(error).startswith("found float16 on several devices of TensorFlow; expected bfloat16"), error
 found = {}
 ways = {"one": (1, 4e9, True), "two": (2, 4e9, True), "two, those needed": (2, 0, True)}
 if backend == "tensorflow":  # whose replicas exchange the loss's sums themselves
@@ -99,7 +106,7 @@ def test_two_devices_with_half_the_batch_each_are_one_with_the_whole(backend, tm
 
 
 def test_devices_that_are_not_there_are_refused():
-    expected = r"^found \d devices \(cpu\); expected 64; ask for fewer with --devices$"
+    expected = r"^found \d of 64 devices \(cpu\); expected all of them; ask for fewer with --devices$"
     with pytest.raises(OrgansegError, match=expected), spread_over(64, crops=64):
         pass
 
@@ -221,10 +228,11 @@ def test_slurms_environment_tells_the_processes_of_each_other(tmp_path):
     assert last == ["0 2", "1 2"]
 
 
+NO_PORT = "--address HERE: found no port; expected HOST:PORT of process 0"
 REFUSED = """
 import sys
 from organseg.command.main import main
-for more in (["HERE:1", "--processes", "2"], ["slurm"]):
+for more in (["HERE:1", "--processes", "2"], ["slurm"], ["HERE", "--processes", "2", "--process", "0"]):
     try:
         main(["train", sys.argv[1], "--out", "run", "--address", *more])
     except SystemExit as ended:
@@ -235,8 +243,8 @@ for more in (["HERE:1", "--processes", "2"], ["slurm"]):
 @pytest.mark.parametrize(
     ("backend", "lines"),
     [
-        ("tensorflow", ["found KERAS_BACKEND=tensorflow; expected jax for several processes"] * 2),
-        ("jax", ["found --processes 2 and --process None", "--address slurm: found no SLURM_PROCID"]),
+        ("tensorflow", ["found KERAS_BACKEND=tensorflow; expected jax for several processes"] * 3),
+        ("jax", ["found --processes 2 and --process None", "--address slurm: found no SLURM_STEP_NODELIST", NO_PORT]),
     ],
 )
 def test_a_process_without_its_place_is_refused_in_one_line(backend, lines, data, tmp_path):

@@ -10,6 +10,7 @@ import warnings
 
 import organseg
 from organseg.command import work
+from organseg.command.train import train
 from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.profiles import PROFILES
 
@@ -82,7 +83,7 @@ def _add_training(command):
     add = command(work.preflight)
     add("--profile", **profile)
     add("--seconds", type=_positive, default=60, help="when to stop (60), but not before 3 calls")
-    add = command(work.train)
+    add = command(train)
     add("data", help="data folder: imagesTr, labelsTr, dataset.json")
     add("--out", required=True, help="run folder to write")
     add("--profile", **profile)

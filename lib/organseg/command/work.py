@@ -15,10 +15,10 @@ import numpy as np
 from organseg import cases, folders, volumes
 from organseg.command.doubts import TellingFiles, doubts, tilt
 from organseg.command.workers import each
-from organseg.errors import OrgansegError, OrgansegWarning, warn
-from organseg.files import case_name, label_name, listed, niftis_by_name, whole_file
+from organseg.errors import OrgansegError, warn
+from organseg.files import case_name, label_name, listed, niftis_by_name
 from organseg.folders import CaseFiles, find_cases, image_file, label_file, read_dataset_json
-from organseg.organs import ORGAN_IDS, ORGAN_NAMES, ORGANS
+from organseg.organs import ORGAN_IDS, ORGANS
 
 PHANTOMS = "phantoms"  # the data set's name in dataset.json
 WORDS = {  # what to expect of the networks that come with the package
@@ -60,71 +60,29 @@ def preflight(options):
     print(measure_pace(options.profile, options.seconds))
 
 
-def train(options):
-    """Train a network on a data folder and write a run folder."""
-    out, files = Path(options.out), find_cases(options.data)
-    to_train, held_out = folders.split(files, options.test, options.seed)
-    from organseg import runs, training
-    from organseg.device import processes
-    from organseg.show.curves import draw_curves
-
-    if options.address:
-        processes.join(options.address, options.processes, options.process)
-    if processes.number() > 0:  # the first one speaks
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for the rest of the command
-        warnings.simplefilter("ignore", OrgansegWarning)
-    elif options.overwrite and (out / "run.json").is_file():
-        for name in (*runs.FILES, "curves.png"):  # and nothing else that lies there
-            (out / name).unlink(missing_ok=True)
-    processes.agree("the old run is gone")
-    names = ("steps", "precision", "spacing", "batch_size")
-    changed = {k: v for k in names if (v := getattr(options, k))}
-    profile = runs.profile_for(options.profile, out, options.resume).replace(**changed)
-    print(
-        f"profile {profile.name}: {profile.steps} steps of {profile.batch_size} crops of "
-        f"{profile.crop_size}³ voxels, {profile.organ_share:.0%} of them centred on an organ, "
-        f"{len(to_train)} cases, {len(held_out)} held out"
-    )
-
-    def draw(history):
-        with whole_file(out / "curves.png") as aside:
-            draw_curves(history).savefig(aside, dpi=110)
-
-    start = runs.load_run(options.start_from) if options.start_from else None
-    both = TellingFiles.of(to_train), TellingFiles.of(held_out)
-    more = {"resume": options.resume, "after_validation": draw, "start_from": start}
-    more["devices"] = options.devices
-    _, history = training.train(both[0], out, profile, both[1], options.seed, **more)
-    last = history[-1]
-    took = f"{last['step']} steps and {last['seconds']:.0f} s"
-    print(f"loss {last['loss']:.3f} after {took}; the run is in {out}")
-    if held_out:
-        mean = f"mean {training.mean_dice(last):.2f}"
-        scores = ", ".join(f"{name} {last[f'dice_{name}']:.2f}" for name in ORGAN_NAMES)
-        print(f"Dice of the held-out, on the working grid: {mean} ({scores})")
-
-
 def predict(options):
     """Segment a scan or a folder of scans; labels lie on each scan's own grid."""
+    from organseg.runs import load_settings
+
     _lead_from_anywhere(options, "images", "out", *(() if options.run in WORDS else ("run",)))
-    _run_of.cache_clear()
-    run, out = _run_of(options.run, options.precision), Path(options.out)
+    settings, _, folder = load_settings(options.run)
+    weights = (
+        folder / "model.weights.h5"
+    )  # a worker that outlives a training sees that it is another
+    options.version = weights.stat().st_mtime_ns if weights.is_file() else None
+    if not options.scheduler:  # else the workers need the GPU
+        _run_of(options.run, options.precision, options.version)
+    out = Path(options.out)
     if told := WORDS.get(str(options.run)):
         print(f"{options.run}: {told}; not for clinical use")
-    skip = () if options.all else run.settings.get("trained_on", ())
-    files, failed = TellingFiles.of(_images_of(Path(options.images), skip)), 0
+    skip = () if options.all else settings.get("trained_on", ())
+    files = TellingFiles.of(_images_of(Path(options.images), skip))
     _refuse_to_write_among(files, out)
     files = [replace(file, label=None) for file in files]
-    for tell in each(partial(_predict_one, options), files, options.scheduler):
-        try:
-            tell()
-        except OrgansegError as error:
-            if len(files) == 1:
-                raise
-            failed += 1
-            print(f"organseg: {error}", file=sys.stderr)
+    told = each(partial(_predict_one, options), files, options.scheduler)
+    _, failed = _those_that_worked(told, len(files))
     for rest in out.glob(".writing-*") if options.scheduler else ():  # of a worker that was lost
-        rest.unlink()
+        rest.unlink(missing_ok=True)
     if failed:
         told = "the reasons stand above"
         raise OrgansegError(f"{failed} of {len(files)} images could not be segmented; {told}")
@@ -136,8 +94,22 @@ def _lead_from_anywhere(options, *paths):
         setattr(options, name, (path := getattr(options, name)) and os.path.abspath(path))
 
 
+def _those_that_worked(told, count):
+    """What the cases gave, and how many failed; of several, each failure is a line."""
+    values, failed = [], 0
+    for tell in told:
+        try:
+            values.append(tell())
+        except OrgansegError as error:
+            if count == 1:
+                raise
+            failed += 1
+            print(f"organseg: {error}", file=sys.stderr)
+    return values, failed
+
+
 @lru_cache(1)
-def _run_of(folder, precision):
+def _run_of(folder, precision, version):
     from organseg.runs import load_run
 
     return load_run(folder).in_precision(precision)
@@ -185,7 +157,8 @@ def _predict_one(options, file):
         if not target.with_name(f"{file.name}.png").is_file():  # it was interrupted
             _draw(file.load(), target)
         return
-    run, case = _run_of(options.run, options.precision), file.load()
+    run = _run_of(options.run, options.precision, options.version)
+    case = file.load()
     label = segment(run, case, options.tile_depth, options.margin, precision=options.precision)
     volumes.save_label(label, case.affine, target, like=file.image)
     _draw(case, target, label)
@@ -215,13 +188,19 @@ def evaluate(options):
     if out.suffix != ".csv":
         raise OrgansegError(f"{out}: found no name of a table; expected one in .csv; change --out")
     pairs = [(truth[name], predictions[name]) for name in both]
-    scores = [tell() for tell in each(partial(_score_one, out), pairs, options.scheduler)]
+    told = each(partial(_score_one, out), pairs, options.scheduler)
+    scores, failed = _those_that_worked(told, len(pairs))
+    bad = f"{failed} of {len(pairs)} predictions could not be scored; the reasons stand above"
+    if not scores:
+        raise OrgansegError(bad)
     scores = pandas.concat(scores, ignore_index=True)
     save_scores(scores, out)
     print(organ_table(scores))
     for measure in ("hausdorff95_mm", "assd_mm"):
         print(f"\n{organ_table(scores, measure).cells.to_string(col_space=6)}")
-    print(f"\n{len(both)} cases; a row per case and organ in {out}")
+    print(f"\n{len(both) - failed} cases; a row per case and organ in {out}")
+    if failed:
+        raise OrgansegError(f"{bad}; the table has the others")
     known = _trained_on(options.run) if options.run else ()
     if missing := sorted(name for name in truth.keys() - predictions if name not in known):
         found = f"found no prediction for {len(missing)} labels: {listed(missing)}"

@@ -1,74 +1,101 @@
 """Cases shared among processes, on one machine or on many: `--scheduler`, with dask.distributed."""
 
 import logging
+import sys
 import threading
 import warnings
-from contextlib import closing, contextmanager, redirect_stdout, suppress
+from contextlib import (
+    ExitStack,
+    closing,
+    contextmanager,
+    redirect_stderr,
+    redirect_stdout,
+    suppress,
+)
 from functools import partial
 from io import StringIO
 from itertools import islice
 
 import psutil
 from tqdm.auto import tqdm
+from tqdm.contrib import DummyTqdmFile
 
 from organseg.errors import OrgansegError
 
 MEMORY_PER_CASE = 8e9  # bytes: the network's budget (`inference.MEMORY_BUDGET`) and the scan
-PATIENCE = 20  # seconds to find the scheduler
+PATIENCE = 20  # seconds to find the scheduler and its first worker
+LAST_CASES = 60  # seconds for those in work when the command is stopped
 _one_at_a_time = threading.Lock()  # of the cases of a worker: they print into one place
 
 
 def each(work, items, scheduler=None):
-    """For each item, in their order, a function that tells how work(item) went.
+    """For each item, in their order, a function that does work(item), or tells how it went.
 
-    It returns, prints, warns and raises what `work` did: here, or by the workers of a `scheduler`,
-    the address of dask's or 'local'. Those need `work` and items that pickle can send, and paths
-    that lead to the same files everywhere.
+    With a `scheduler`, the address of dask's or 'local', workers do it. The function then returns,
+    prints, warns and raises what `work` did there. `work` and the items must be what pickle can
+    send, and paths must lead to the same files everywhere.
 
     >>> [tell() for tell in each(abs, [-1, 2])]
     [1, 2]
     """
+    ready, following = {}, 0
+    with closing(as_done(work, items, scheduler)) as done:
+        for number, tell in done:
+            ready[number] = tell
+            while following in ready:
+                yield ready.pop(following)
+                following += 1
+
+
+def as_done(work, items, scheduler=None):
+    """The number of each item, and the function of `each`, in the order in which they are done."""
     items = list(items)
-    attempts = _by_workers(work, items, scheduler) if scheduler else _by_itself(work, items)
+    done = _by_workers(work, items, scheduler) if scheduler else _by_itself(work, items)
     shown = {"total": len(items), "unit": "case", "disable": None if len(items) > 1 else True}
-    with closing(attempts), tqdm(**shown) as bar:
-        for outcome in attempts:
+    with ExitStack() as stack, closing(done), tqdm(file=sys.stderr, **shown) as bar:
+        if not bar.disable:  # what is printed meanwhile stands above the bar
+            stack.enter_context(redirect_stdout(DummyTqdmFile(sys.stdout)))
+            stack.enter_context(redirect_stderr(DummyTqdmFile(sys.stderr)))
+        for number, tell in done:
+            yield number, tell
             bar.update()
-            with bar.external_write_mode():
-                yield partial(_tell, *outcome)
 
 
 def _by_itself(work, items):
-    yield from (_attempt(work, item) for item in items)
+    yield from ((number, partial(work, item)) for number, item in enumerate(items))
 
 
 def _by_workers(work, items, scheduler):
     with _client(scheduler) as client:
-        from distributed import as_completed
+        from distributed import as_completed, wait
 
-        attempt, place, ready = partial(_attempt, work), {}, {}
-        waiting, running = (
-            iter(enumerate(items)),
-            as_completed(with_results=True, raise_errors=False),
-        )
+        attempt, waiting, place = partial(_attempt, work), iter(enumerate(items)), {}
+        running = as_completed(with_results=True, raise_errors=False)
 
         def start():
             # No more at once than can be worked on: dask blames a lost worker on all that it holds.
-            free = sum(client.nthreads().values()) - running.count()
-            for number, item in islice(waiting, max(free, 0 if running.count() else 1)):
+            free = sum(client.nthreads().values()) - len(place)
+            for number, item in islice(waiting, max(free, 0 if place else 1)):
                 future = client.submit(attempt, item, pure=False)
-                place[future.key] = number
+                place[future] = number
                 running.add(future)
 
-        start()
-        following = 0
-        for future, outcome in running:
-            ok = future.status == "finished"
-            ready[place[future.key]] = outcome if ok else _not_finished(future, scheduler)
+        try:
             start()
-            while following in ready:
-                yield ready.pop(following)
-                following += 1
+            for future, outcome in running:
+                ok, number = future.status == "finished", place.pop(future)
+                if future.status == "cancelled":
+                    raise OSError("it is gone")
+                yield number, partial(_tell, *(outcome if ok else _not_finished(future, scheduler)))
+                start()
+        except OSError as error:
+            found = f"{scheduler}: lost the scheduler ({error!s:.60})"
+            advice = "start it again and run this again, which goes on"
+            raise OrgansegError(f"{found}; expected it to the end; {advice}") from None
+        finally:
+            if place:  # stopped: what is in work is finished before the command ends
+                with suppress(Exception):
+                    wait(list(place), timeout=LAST_CASES)
 
 
 def _attempt(work, item):
@@ -79,7 +106,7 @@ def _attempt(work, item):
         try:
             value = work(item)
         except (OrgansegError, OSError, MemoryError) as raised:
-            error = raised
+            error = raised.with_traceback(None)  # which would hold the scan
     said = [(str(warning.message), warning.category) for warning in warned]
     return value, printed.getvalue(), said, error
 
@@ -95,7 +122,7 @@ def _tell(value, printed, warned, error):
 
 def _not_finished(future, scheduler):
     """An outcome for a case that no worker has finished."""
-    error = future.exception() if future.status == "error" else "the scheduler is gone"
+    error = future.exception()
     if type(error).__name__ == "KilledWorker":
         error = "each worker that tried it was lost, perhaps for want of memory"
     found = f"{scheduler}: found a case that no worker could finish ({error!s:.90})"
@@ -114,6 +141,11 @@ def _client(scheduler):
         most = int(psutil.virtual_memory().available / MEMORY_PER_CASE)
         number = max(1, min(psutil.cpu_count() or 1, most))
         alone = {"n_workers": number, "threads_per_worker": 1, "memory_limit": 0}
+        # Each takes what it needs of a GPU, and leaves the rest to the others.
+        alone["env"] = {
+            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        }
         alone |= {"dashboard_address": None, "silence_logs": logging.CRITICAL}
         with distributed.LocalCluster(**alone) as cluster, distributed.Client(cluster) as client:
             yield client
@@ -121,9 +153,12 @@ def _client(scheduler):
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is told in a line
     try:
         client = distributed.Client(scheduler, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
     except (OSError, ValueError) as error:
-        found = f"{scheduler}: found no scheduler ({error!s:.60})"
-        raise OrgansegError(f"{found}; expected dask's; start it with 'dask scheduler'") from None
+        found = f"{scheduler}: found no scheduler with a worker ({error!s:.60})"
+        raise OrgansegError(
+            f"{found}; expected dask's; start 'dask scheduler' and 'dask worker'"
+        ) from None
     try:
         yield client
     finally:

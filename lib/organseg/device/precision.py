@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from organseg.backend import has_gpu, keras
+from organseg.device.several import layout
+from organseg.errors import OrgansegError
 
 
 def resolve_precision(precision, training=False):
@@ -49,6 +51,10 @@ def loss_scaled(optimizer, network):
     """
     if not is_float16(network):
         return optimizer
+    if layout().replicas > 1:  # Keras looks for an overflow in the first replica alone
+        found = "found float16 on several devices of TensorFlow"
+        advice = "set KERAS_BACKEND=jax, or choose --precision float32"
+        raise OrgansegError(f"{found}; expected bfloat16, float32 or JAX; {advice}")
     return keras.optimizers.LossScaleOptimizer(optimizer)
 
 

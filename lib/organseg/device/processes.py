@@ -9,8 +9,9 @@ import atexit
 import hashlib
 import json
 import os
+import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -32,22 +33,29 @@ def join(address, processes=None, process=None):
     import jax
 
     place = {"coordinator_address": address, "num_processes": processes, "process_id": process}
+    place["cluster_detection_method"] = "slurm" if address == "slurm" else "deactivate"
     if address == "slurm":
-        if "SLURM_PROCID" not in os.environ:
-            found = "--address slurm: found no SLURM_PROCID in the environment"
+        if "SLURM_STEP_NODELIST" not in os.environ:
+            found = "--address slurm: found no SLURM_STEP_NODELIST in the environment"
             raise OrgansegError(f"{found}; expected one; start the command with srun")
-        place = {"cluster_detection_method": "slurm"}
+        place["coordinator_address"] = None
+    elif not re.fullmatch(r".+:\d+", address):
+        found = f"--address {address}: found no port; expected HOST:PORT of process 0"
+        raise OrgansegError(f"{found}; name a port that is free there")
     elif processes is None or process is None or process not in range(processes):
         found = f"found --processes {processes} and --process {process}"
         raise OrgansegError(f"{found}; expected a number of 0 … processes - 1; give both")
+    with suppress(AttributeError):  # of JAX before it had this; a SIGTERM should end the process
+        jax.config.update("jax_enable_preemption_service", False)
     try:
         # `keras.distribution.initialize` is this call, but for the time to wait.
         jax.distributed.initialize(**place, heartbeat_timeout_seconds=LOST_AFTER)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         found = f"{address}: found no way to the other processes ({error!s:.60})"
         raise OrgansegError(f"{found}; expected all of them; start all, with one address") from None
-    # At exit JAX says goodbye to the other processes, and would wait for one that is lost.
-    atexit.register(_end_at_once)
+    finally:
+        # At exit JAX says goodbye to the other processes, and would wait for one that is lost.
+        atexit.register(_end_at_once)
 
 
 def number():
@@ -74,17 +82,10 @@ def all_or_none(settings):
 
     Where one is lost meanwhile, an OrgansegError in the others says so.
     """
-    try:
-        agree(settings)
+    agree(settings)
+    with _told_if_lost():
         yield
-        agree("done")
-    except Exception as error:
-        known = type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" not in str(error)
-        if count() == 1 or not known:
-            raise
-        found = f"found one of {count()} processes lost ({error!s:.60})"
-        expected = "expected all to the end; start all of them again with --resume"
-        raise OrgansegError(f"{found}; {expected}") from error
+    agree("done")
     atexit.unregister(_end_at_once)
 
 
@@ -95,10 +96,29 @@ def agree(said):
     from jax.experimental.multihost_utils import process_allgather
 
     said = json.dumps(said, sort_keys=True, default=str).encode()
-    heard = process_allgather(np.frombuffer(hashlib.sha256(said).digest(), np.uint8))
+    with _told_if_lost():
+        heard = process_allgather(np.frombuffer(hashlib.sha256(said).digest(), np.uint8))
     if (heard != heard[0]).any():
         found = "found processes that began with other cases, settings or checkpoints"
         raise OrgansegError(f"{found}; expected one command, on a disk that all of them see")
+
+
+def same_depth():
+    """The depth of tiles where all processes must compute the same; None lets memory choose."""
+    return 64 if count() > 1 else None
+
+
+@contextmanager
+def _told_if_lost():
+    try:
+        yield
+    except Exception as error:
+        known = type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" not in str(error)
+        if count() == 1 or not known:
+            raise
+        found = f"found one of {count()} processes lost ({error!s:.60})"
+        expected = "expected all to the end; start all of them again with --resume"
+        raise OrgansegError(f"{found}; {expected}") from error
 
 
 def _end_at_once():

@@ -27,12 +27,12 @@ def spread_over(devices, crops, settings=None):
     ...     layout().replicas
     1
     """
-    kind, there = _devices_by_name()
+    kind, there = devices_there()
     everything = devices == "all" or processes.count() > 1
     number = len(there) if everything else int(devices or 1)
     if not 1 <= number <= len(there):
-        found = f"found {len(there)} devices ({kind}); expected {number}"
-        raise OrgansegError(f"{found}; ask for fewer with --devices")
+        found = f"found {len(there)} of {number} devices ({kind})"
+        raise OrgansegError(f"{found}; expected all of them; ask for fewer with --devices")
     if crops % number:
         found = f"found mini-batches of {crops} crops for {number} devices"
         raise OrgansegError(f"{found}; expected a multiple; choose one with --batch")
@@ -132,7 +132,8 @@ def over_all(sums):
     return [context.all_gather(each, axis=0) for each in sums]
 
 
-def _devices_by_name():
+def devices_there():
+    """What kind of devices the network would compute on, and their names, of all processes."""
     if keras.backend.backend() == "jax":
         there = keras.distribution.list_devices()
         return there[0].partition(":")[0], there
