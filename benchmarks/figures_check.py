@@ -576,6 +576,7 @@ MEASUREMENTS = (
     training_memory,
     paper_pace,
     long_scan,
+    large_scan,
     real_ct,
     patients,
     prepared_data,
