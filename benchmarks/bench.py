@@ -211,7 +211,7 @@ def tables(stored):
     for name, row in stored["scaling"].items():
         (least, most), (fast, slow) = ((row[what][0], row[what][-1]) for what in ("at", "seconds"))
         grows.append([name, f"{least} to {most}", f"{fast:.2g} to {slow:.2g}", f"{row['exponent']:.2f}"])
-    begins = [["what is started", "seconds"], *([name, f"{row:.2f}"] for name, row in stored["start"].items())]
+    begins = [["what is started", "seconds"], *([f"`{name}`", f"{row:.2f}"] for name, row in stored["start"].items())]
     return {"bench": tasks, "bench_limits": limits, "bench_scaling": grows, "bench_start": begins}
 
 
@@ -238,10 +238,10 @@ def page(stored):
         if limit := stored["limits"].get(f"{task}, by arithmetic"):
             panel.axvline(limit, color="#d55e00", ls="--")
             panel.text(limit, len(names) - 0.45, " the machine's limit", color="#d55e00", va="bottom", size=8)
-        if median.max() > 20 * median.min():
-            panel.set_xscale("log")
+        log = median.max() > 20 * median.min()
+        panel.set_xscale("log" if log else "linear")
         panel.set_title(task, size=10, loc="left")
-        panel.set_xlabel("seconds", size=8)
+        panel.set_xlabel("seconds, on a logarithmic axis" if log else "seconds", size=8)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     figure.savefig(ROOT / "book" / "images" / "bench.svg", metadata={"Date": None})
