@@ -9,9 +9,9 @@ from pathlib import Path
 def counted(folder, item, lost=0):
     """Twice the item; notes that it was tried, and kills this process the first `lost` times."""
     tried = Path(folder) / f"tried_{item}"
-    with tried.open("a") as file:
+    with tried.open("a", encoding="utf-8") as file:
         file.write("x")
-    if len(tried.read_text()) <= lost:
+    if len(tried.read_text(encoding="utf-8")) <= lost:
         time.sleep(0.5)  # what this worker did before has been fetched meanwhile
         os.kill(os.getpid(), signal.SIGKILL)
     return 2 * item

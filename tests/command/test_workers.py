@@ -47,7 +47,7 @@ class Dask:
         paths = [ROOT / "lib", ROOT / "data_scripts", ROOT / "tests" / "command"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments, "--no-dashboard"]
-        with (self.folder / f"{kind}_{len(self.started)}.txt").open("w") as said:
+        with (self.folder / f"{kind}_{len(self.started)}.txt").open("w", encoding="utf-8") as said:
             pipes = {"stdout": said, "stderr": said, "start_new_session": True}
             self.started.append(subprocess.Popen(command, env=environment, cwd=self.folder, **pipes))
 
@@ -135,7 +135,9 @@ def test_scores_are_those_of_one_process(scans, alone, scheduler, tmp_path):
 def test_prepared_cases_are_those_of_one_process(scans, scheduler, tmp_path):
     mapping = tmp_path / "mapping.toml"
     organs = "\n".join(f"{organ.name} = {organ.id}" for organ in organseg.ORGANS)
-    mapping.write_text(f'image = "images/{{case}}.nii.gz"\nlabel = "labels/{{case}}.nii.gz"\n[organs]\n{organs}\n')
+    mapping.write_text(
+        f'image = "images/{{case}}.nii.gz"\nlabel = "labels/{{case}}.nii.gz"\n[organs]\n{organs}\n', encoding="utf-8"
+    )
     shutil.copytree(scans, tmp_path / "given")
     (tmp_path / "given" / "images" / "p2_damaged.nii.gz").rename(tmp_path / "given" / "images" / "p5.nii.gz")
     shutil.copy(scans / "labels" / "p0.nii.gz", tmp_path / "given" / "labels" / "p5.nii.gz")
@@ -156,7 +158,7 @@ def test_prepared_cases_are_those_of_one_process(scans, scheduler, tmp_path):
 def test_a_lost_worker_costs_its_current_case_only(scheduler, tmp_path):
     work = partial(tasks.third_is_lost, str(tmp_path))
     assert [tell() for tell in workers.each(work, range(8), scheduler)] == [0, 2, 4, 6, 8, 10, 12, 14]
-    times = [len((tmp_path / f"tried_{item}").read_text()) for item in range(8)]
+    times = [len((tmp_path / f"tried_{item}").read_text(encoding="utf-8")) for item in range(8)]
     assert times == [1, 1, 1, 2, 1, 1, 1, 1]
 
 

@@ -140,7 +140,7 @@ class Processes:
         if address:
             command += ["--address", address, "--processes", str(processes), "--process", str(number)]
         said = self.folder / f"said_{len(self.started)}.txt"
-        with said.open("w") as out:
+        with said.open("w", encoding="utf-8") as out:
             process = subprocess.Popen(command, env=environment(**variables), stdout=out, stderr=out)
         process.said = said
         self.started.append(process)
@@ -184,9 +184,8 @@ def test_two_processes_train_as_one_does(processes, data, tmp_path_factory):
     assert one.wait(200) == 0, said(one)
     (both,), (single,) = history(processes.folder / "run"), history(alone.folder / "run")
     assert float(both["loss"]) == pytest.approx(float(single["loss"]), abs=1e-4)
-    assert json.loads((processes.folder / "run" / "run.json").read_text()) == json.loads(
-        (alone.folder / "run" / "run.json").read_text()
-    )
+    settings = [json.loads((each.folder / "run" / "run.json").read_text("utf-8")) for each in (processes, alone)]
+    assert settings[0] == settings[1]
 
 
 def test_processes_that_were_started_with_other_settings_all_end(processes):

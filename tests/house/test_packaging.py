@@ -61,7 +61,7 @@ def targets():
 
 
 LIBRARY = ranges()
-ALL = LIBRARY | ranges("jax", "data", "test", "course", "book")
+ALL = LIBRARY | ranges("jax", "data", "scale", "test", "course", "book")
 
 
 def test_no_second_tensorflow():
