@@ -295,7 +295,7 @@ def test_padding_becomes_air_and_does_not_leak_into_the_scan():
             warnings.simplefilter("error")  # padding is usual
             found = to_working(Case(image, None, np.eye(4), "padded"), WorkingGrid((spacing,) * 3)).image
         edge = int(8 / spacing)
-        assert found.min() >= AIR and found.max() <= 50
+        assert found.min() >= AIR - 0.01 and found.max() <= 50.01  # as float32 rounds
         assert found[0] == pytest.approx(AIR, abs=1) and found[edge + 2 :] == pytest.approx(50, abs=1)
         assert np.all(np.diff(found, axis=0) >= -1e-3)
 

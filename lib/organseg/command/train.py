@@ -40,7 +40,7 @@ def train(options):
     )
     if options.devices or options.address:
         kind, there = several.devices_there()
-        print(f"devices: {len(there)} ({kind}) in {processes.count()} processes")
+        print(f"devices found: {len(there)} ({kind}); processes: {processes.count()}")
 
     def draw(history):
         with whole_file(out / "curves.png") as aside:

@@ -66,9 +66,8 @@ def predict(options):
 
     _lead_from_anywhere(options, "images", "out", *(() if options.run in WORDS else ("run",)))
     settings, _, folder = load_settings(options.run)
-    weights = (
-        folder / "model.weights.h5"
-    )  # a worker that outlives a training sees that it is another
+    weights = folder / "model.weights.h5"
+    # A worker that outlives a training must see that the weights are others now.
     options.version = weights.stat().st_mtime_ns if weights.is_file() else None
     if not options.scheduler:  # else the workers need the GPU
         _run_of(options.run, options.precision, options.version)
