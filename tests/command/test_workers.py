@@ -6,6 +6,7 @@ The scheduler and its two workers are dask's own programs on the loopback.
 import contextlib
 import io
 import os
+import re
 import shutil
 import signal
 import socket
@@ -122,6 +123,30 @@ def test_predictions_and_words_are_those_of_one_process(scans, alone, scheduler,
         one, other = nibabel.load(file), nibabel.load(tmp_path / "predictions" / file.name)
         np.testing.assert_array_equal(one.get_fdata(), other.get_fdata())
         np.testing.assert_array_equal(one.affine, other.affine)
+
+
+def test_in_a_terminal_lines_stand_above_a_bar_with_the_time_left(scans, alone, tmp_path):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    command = [sys.executable, "-m", "organseg", "predict", "phantoms", scans / "images", "--out", tmp_path / "out"]
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT / "lib")}, **streams)
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while part := os.read(ours, 4096):
+            said += part
+    assert process.wait(60) == 2
+    shown = said.decode().replace("\r\n", "\n")
+    lines = [line.rsplit("\r", 1)[-1] for line in shown.split("\n")]  # what a line ends up as
+    for line in (alone[1][0] + alone[1][1]).splitlines():
+        assert line.replace(str(alone[0]), str(tmp_path / "out")) in lines
+    assert re.search(r"3/6 \[\d\d:\d\d<\d\d:\d\d", shown)
 
 
 def test_scores_are_those_of_one_process(scans, alone, scheduler, tmp_path):

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import organseg
 from organseg.device.several import spread_over
 from organseg.errors import OrgansegError
 
 COMPILED = str(Path(__file__).resolve().parents[2] / "build" / "jax")  # what one process compiled serves the next
-LIBRARY = Path(__file__).resolve().parents[2] / "lib"
+LIBRARY = Path(organseg.__file__).parents[1]
 pytest.importorskip("jax", reason="needs JAX (pip install 'organseg[jax]')")
 
 # Losses and weights after three steps on one device and on two, each with half of the mini-batch.

@@ -18,7 +18,6 @@ from itertools import islice
 
 import psutil
 from tqdm.auto import tqdm
-from tqdm.contrib import DummyTqdmFile
 
 from organseg.errors import OrgansegError
 
@@ -54,11 +53,30 @@ def as_done(work, items, scheduler=None):
     shown = {"total": len(items), "unit": "case", "disable": None if len(items) > 1 else True}
     with ExitStack() as stack, closing(done), tqdm(file=sys.stderr, **shown) as bar:
         if not bar.disable:  # what is printed meanwhile stands above the bar
-            stack.enter_context(redirect_stdout(DummyTqdmFile(sys.stdout)))
-            stack.enter_context(redirect_stderr(DummyTqdmFile(sys.stderr)))
+            stack.enter_context(redirect_stdout(_AboveBar(bar, sys.stdout)))
+            stack.enter_context(redirect_stderr(_AboveBar(bar, sys.stderr)))
         for number, tell in done:
             yield number, tell
             bar.update()
+
+
+class _AboveBar:
+    """A stream whose lines stand above the bar; tqdm's own clears only a bar on the same stream."""
+
+    def __init__(self, bar, stream):
+        self._bar, self._stream, self._within = bar, stream, False
+
+    def write(self, text):
+        if not self._within:
+            self._bar.clear()
+        self._stream.write(text)
+        self._within = not text.endswith("\n")
+        if not self._within:
+            self._stream.flush()
+            self._bar.refresh()
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
 
 
 def _by_itself(work, items):
