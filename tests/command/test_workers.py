@@ -203,7 +203,7 @@ def test_outcomes_come_in_the_order_of_the_items_as_soon_as_they_are_known(sched
     for tell in workers.each(tasks.slow, [0.1, 3.0, 0.1], scheduler):
         known.append((tell(), time.monotonic() - began))
     assert [value for value, _ in known] == [0.1, 3.0, 0.1]
-    assert known[0][1] < 2.5 < known[1][1]
+    assert known[1][1] - known[0][1] > 1, "the first was kept back until the second was done"
 
 
 def test_a_scheduler_that_is_lost_ends_the_work_with_one_line(tmp_path):
