@@ -138,6 +138,7 @@ figures-check: $(READY) ## the long measurements, each with pass or fail
 
 gpu-check: $(READY) ## what a GPU makes of the library, in eight minutes: steps, a case, a training, PyTorch beside them
 	KERAS_BACKEND=jax $(PY) benchmarks/gpu_check.py
+	$(PY) tools/gpus.py
 
 bench: $(READY) $(READY_BENCH) ## the library beside PyTorch, MONAI, TorchIO, batchgeneratorsv2 (OPTIONS=--quick: in minutes)
 	$(PY) benchmarks/bench.py $(OPTIONS)

@@ -132,11 +132,12 @@ def _prepare_locked(options, table, source, out, before):
         else:
             results = _prepare_cases(archive, table, missing, out, scratch, options.workers)
         with closing(results):
-            for name, lines, reason in results:
-                if reason:
-                    left_out[name] = reason
+            for plan, tell in results:
+                try:
+                    done[plan.name] = tell()
+                except OrgansegError as error:
+                    left_out[plan.name] = str(error)
                 else:
-                    done[name] = lines
                     write(plans, left_out)
     ready = [plan for plan in plans if plan.name not in left_out]
     write(ready, left_out)
@@ -268,7 +269,8 @@ def _check_disk(out, archive_bytes, limit=None, cases=None, archive=None):
 
 
 def _prepare_cases(archive, table, plans, out, scratch, workers):
-    """Prepare several cases at once; yields for each its name, the doubts about it, and why it failed (or None)."""
+    """Prepare several cases at once; yields each plan when it is done, and a function that returns the doubts about the
+    case, or raises why it failed."""
     affordable = int(psutil.virtual_memory().available / MEMORY_PER_CASE)
     workers = workers or max(1, min(os.cpu_count() or 1, affordable))
     scratch.mkdir(exist_ok=True)
@@ -276,10 +278,7 @@ def _prepare_cases(archive, table, plans, out, scratch, workers):
         jobs = {pool.submit(prepare_case, plan, archive, table, out, scratch): plan for plan in plans}
         try:
             for job in as_completed(jobs):
-                try:
-                    yield jobs[job].name, job.result(), None
-                except OrgansegError as error:
-                    yield jobs[job].name, [], str(error)
+                yield jobs[job], job.result
                 bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -293,10 +292,7 @@ def _share_cases(path, table, plans, out, scratch, scheduler):
     places = (path.absolute(), table, out.absolute(), scratch.absolute())
     with closing(as_done(partial(prepare_case_from, *places), plans, scheduler)) as done:
         for number, tell in done:
-            try:
-                yield plans[number].name, tell(), None
-            except OrgansegError as error:
-                yield plans[number].name, [], str(error)
+            yield plans[number], tell
     shutil.rmtree(scratch, ignore_errors=True)  # a worker that was lost may still be at it
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat.sign import NotebookNotary
+from ports import free_port
 
 import notebooks as tool
 from organseg import show_volume
@@ -80,8 +80,7 @@ def lab(tmp_path_factory):
     for name in ("trusted", "clicked"):
         notary.sign(nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4))
     notary.store.close()
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port = one.getsockname()[1]
+    port = free_port()
     own = {f"JUPYTER_{kind.upper()}_DIR": str(folder / kind) for kind in ("config", "data", "runtime")}
     with (folder / "log").open("w", encoding="utf-8") as log:
         server = subprocess.Popen([*lab_command(), f"--port={port}"], cwd=folder, env=os.environ | own, stdout=log,

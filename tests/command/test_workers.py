@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import numpy as np
 import pandas
 import pytest
 import tasks
+from ports import free_port
 
 import organseg
 from organseg import runs
@@ -39,9 +39,7 @@ class Dask:
 
     def __init__(self, folder):
         self.folder, self.started = folder, []
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{one.getsockname()[1]}"
+        self.address = f"tcp://127.0.0.1:{free_port()}"
         self.start("scheduler", "--host", self.address)
 
     def start(self, kind, *arguments):

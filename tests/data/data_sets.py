@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import nibabel
 import numpy as np
+from ports import free_port
 
 from organseg import ORGANS, make_phantom
 from tables import DATASETS, read_datasets
@@ -190,12 +191,6 @@ def write_tables(path, tables):
         lines += [f"[{name}]", *(f"{key} = {value(entry)}" for key, entry in table.items() if key != "like")]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

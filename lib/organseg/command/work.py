@@ -14,7 +14,6 @@ import numpy as np
 
 from organseg import cases, folders, volumes
 from organseg.command.doubts import TellingFiles, doubts, tilt
-from organseg.command.workers import each
 from organseg.errors import OrgansegError, warn
 from organseg.files import case_name, label_name, listed, niftis_by_name
 from organseg.folders import CaseFiles, find_cases, image_file, label_file, read_dataset_json
@@ -62,6 +61,7 @@ def preflight(options):
 
 def predict(options):
     """Segment a scan or a folder of scans; labels lie on each scan's own grid."""
+    from organseg.command.workers import each
     from organseg.runs import load_settings
 
     _lead_from_anywhere(options, "images", "out", *(() if options.run in WORDS else ("run",)))
@@ -173,6 +173,7 @@ def evaluate(options):
     """Score predictions against labels; print the paper's table, write scores and pictures."""
     import pandas
 
+    from organseg.command.workers import each
     from organseg.tables import organ_table, save_scores
 
     _lead_from_anywhere(options, "labels", "predictions", "out")
