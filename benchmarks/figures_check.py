@@ -232,7 +232,7 @@ from organseg.device.memory import peak_memory
 from organseg.geometry import to_file_grid, to_working
 from organseg.inference import predict_probabilities
 from organseg.scans import to_scan
-run, times = load_run("pretrained"), [time.monotonic()]
+run, times = load_run("pretrained").in_precision("auto"), [time.monotonic()]
 with peak_memory() as memory:
     case = load_case(sys.argv[1])
     times.append(time.monotonic())

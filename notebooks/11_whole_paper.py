@@ -32,7 +32,7 @@
 #
 # **In class:** 45 minutes, exercises 30 minutes (our estimate).
 #
-# **Measured:** about 2 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, 2 MB to download, once (a patient).
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, 2 MB to download, once (a patient).
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
@@ -324,7 +324,7 @@ if data is None:
 #
 # ## How long, and how much memory
 #
-# By arithmetic; **this was not measured on a GPU.** A training step of the full network on three crops is 4.40 TFLOP
+# Hours on a GPU are by arithmetic; none was measured. A training step of the full network on three crops is 4.40 TFLOP
 # ([chapter 6](06_unet.ipynb)). The speeds are assumptions: half of what the maker's data sheets name in float32,
 # less than a third of it in 16 bits {cite}`nvidia2016,nvidia2018,nvidia2020`. Frameworks' convolutions in
 # three dimensions can be slower still, and all the rest of a step is left out. How far off can it be? The last two

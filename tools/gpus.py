@@ -19,18 +19,30 @@ SHEETS = {  # dense peaks of the makers' data sheets, TFLOP per second
 }
 
 
+def steps(measured):
+    """Seconds of a training step on the card that was measured, if one was, by "card, precision"."""
+    about = measured.get("gpu", {"machine": "", "lines": {}})
+    card = about["machine"].partition(",")[0]
+    for what, line in about["lines"].items():
+        if what.startswith("step, ") and what.endswith("ms: median, p95"):
+            precision = what.removeprefix("step, ").partition(",")[0].removeprefix("mixed_")
+            yield f"{card}, {precision}", float(line["value"].partition(",")[0]) / 1000
+
+
+def sentence(measured):
+    """What the README, chapter 11, the ledger and the page on data say of where their hours on a GPU come from."""
+    told = ", ".join(f"{step:.2g} s ({name})" for name, step in steps(measured))
+    if not told:
+        return "Hours on a GPU are by arithmetic; none was measured."
+    return f"Measured on {measured['gpu']['date']}, a training step of the full network: {told}; the rest is arithmetic."
+
+
 def rows(measured):
     """GPU, seconds per step, minutes of 4,000 and hours of 50,000 steps, and where they come from."""
     seconds = {
         name: (TFLOP / (peak * (0.5 if "float32" in name else 0.28)), "by arithmetic") for name, peak in SHEETS.items()
     }
-    if about := measured.get("gpu"):
-        card = about["machine"].partition(",")[0]
-        for what, line in about["lines"].items():
-            if what.startswith("step, ") and what.endswith("ms: median, p95"):
-                precision = what.removeprefix("step, ").partition(",")[0].removeprefix("mixed_")
-                took = float(line["value"].partition(",")[0]) / 1000
-                seconds[f"{card}, {precision}"] = (took, f"measured, {about['date']}")
+    seconds |= {name: (step, f"measured, {measured['gpu']['date']}") for name, step in steps(measured)}
     for name, (step, source) in seconds.items():
         yield [name, f"{step:.2g}", f"{4000 * step / 60:.2g}", f"{50_000 * step / 3600:.2g}", source]
 

@@ -68,10 +68,9 @@ def load_case(image, label=None, annotated=ORGAN_IDS, name=None):
     >>> case.name, case.image.shape, case.spacing
     ('abdomen', (4, 5, 6), (1.0, 1.0, 2.5))
     """
-    voxels, affine = read_volume(image)
-    if voxels.dtype.kind == "f" and not np.isfinite(voxels).any():
+    voxels, affine = read_volume(image, np.float32)
+    if not np.isfinite(voxels).any():
         raise OrgansegError(f"{image}: found no finite voxel; expected HU; export the CT again")
-    voxels = voxels.astype(np.float32, copy=False)
     case = Case(voxels, None, affine, name or case_name(image), tuple(annotated))
     if label is None:
         return case

@@ -200,7 +200,7 @@ def _smoothed_and_read(case, sigmas, there, shape):
     weights = [_axis_weights(*axis) for axis in along]
     order = np.argsort(np.abs(case.image.strides))[::-1]  # as the voxels lie in memory
     image, (slow, middle, fast) = case.image.transpose(order), (weights[axis] for axis in order)
-    depth, parts, missing = max(1, 2**24 // (len(middle.T) * len(fast.T))), [], 0
+    depth, parts, missing = max(1, 2**22 // (len(middle.T) * len(fast.T))), [], 0
     for start in range(0, len(image), depth):
         slab, lost = _clean(image[start : start + depth])
         parts.append(middle @ (slab @ fast.T))
@@ -231,8 +231,11 @@ def _axis_weights(size, step, start, count, sigma=0):
 def _clean(image):
     """HU, NaN and padding (−1024, −3024: 'no measurement') as air; how many were not finite."""
     finite = np.isfinite(image)
-    image = np.maximum(np.where(finite, image, AIR), AIR).astype(np.float32)
-    return image, finite.size - np.count_nonzero(finite)
+    missing = finite.size - np.count_nonzero(finite)
+    image = np.maximum(image, AIR, dtype=np.float32)
+    if missing:
+        image[~finite] = AIR
+    return image, missing
 
 
 def _grid_around(shape, affine, spacing):

@@ -41,9 +41,20 @@ def test_hours_on_a_gpu_follow_chapter_11s_rule():
     assert stored("gpus")[1:] == list(gpus.rows(measured))
 
 
+@pytest.mark.parametrize("name", ["README.md", "book/data.md", "book/ledger.md", "notebooks/11_whole_paper.py"])
+def test_who_names_hours_on_a_gpu_says_whether_one_was_measured(name):
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\n# ", " ").replace("\n", " ")
+    measured = json.loads((ROOT / "benchmarks" / "measured.json").read_text(encoding="utf-8"))
+    assert gpus.sentence(measured) in text
+
+
 def test_a_card_that_was_measured_has_its_time_in_the_table():
     lines = {"step, mixed_bfloat16, ms: median, p95": {"value": "22.0, 23.1"}, "step, float32: TFLOP/s": {"value": "3"}}
     about = {"machine": "NVIDIA H200, JAX 0.11", "date": "2026-11-28", "lines": lines}
     *others, last = gpus.rows({"gpu": about})
     assert last == ["NVIDIA H200, bfloat16", "0.022", "1.5", "0.31", "measured, 2026-11-28"]
     assert [row[-1] for row in others] == ["by arithmetic"] * len(gpus.SHEETS)
+    assert gpus.sentence({"gpu": about}) == (
+        "Measured on 2026-11-28, a training step of the full network: 0.022 s (NVIDIA H200, bfloat16); "
+        "the rest is arithmetic."
+    )

@@ -10,7 +10,9 @@ import warnings
 import nibabel
 import numpy as np
 import pytest
+from isal import igzip
 
+from organseg import volumes
 from organseg.cases import load_case
 from organseg.errors import OrgansegError, OrgansegWarning
 from organseg.files import case_name, whole_file
@@ -106,6 +108,33 @@ def test_a_truncated_file_is_refused(shared, tmp_path, share):
     path = tmp_path / "cut.nii.gz"
     path.write_bytes(whole[: int(share * len(whole))])
     refused("", path, load_case, path)
+
+
+@pytest.mark.parametrize("library", [gzip, igzip], ids=["gzip", "ISA-L"])
+def test_a_flipped_bit_that_only_the_checksum_shows_is_refused(tmp_path, monkeypatch, library):
+    """The voxels are packed without compression, so any byte among them unpacks: to another HU."""
+    monkeypatch.setattr(volumes, "gzip", library)
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (20, 20, 20)).astype(np.int16)
+    plain = write(tmp_path / "plain.nii", voxels).read_bytes()
+    path, packed = tmp_path / "flipped.nii.gz", bytearray(gzip.compress(plain, compresslevel=0))
+    path.write_bytes(packed)
+    np.testing.assert_array_equal(load_case(path).image, voxels)
+    packed[len(packed) // 2] ^= 1
+    path.write_bytes(packed)
+    refused("CRC check failed", path, load_case, path)
+
+
+@pytest.mark.parametrize("scaling", [(1, 0), (0.5, 3)], ids=["as stored", "scaled"])
+@pytest.mark.parametrize("shape", [(300, 200, 150), (3, 2, 1, 1)], ids=str)
+def test_the_voxels_of_a_packed_file_are_those_that_nibabel_reads(tmp_path, shape, scaling):
+    voxels = np.random.default_rng(1).integers(-1000, 1000, shape).astype(np.int16)
+    image, path = nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "packed.nii.gz"
+    image.header.set_slope_inter(*scaling)
+    nibabel.save(image, path)
+    expected = nibabel.load(path).get_fdata()
+    for ours in (load_case(path).image, read_volume(path)[0]):
+        np.testing.assert_array_equal(ours, expected.reshape(shape[:3]))
+    assert read_volume(path)[0].dtype == np.asanyarray(nibabel.load(path).dataobj).dtype
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])

@@ -66,9 +66,9 @@ def lines_of_code(function):
     return function.end_lineno - function.lineno + 1 - said
 
 
-def test_the_core_has_at_most_2600_lines_and_its_room_for_devices_800():
+def test_the_core_has_at_most_2630_lines_and_its_room_for_devices_800():
     """Docstrings, examples and blank lines included: a core that grows without end is read by nobody."""
-    assert length(*LIBRARY.glob("*.py")) <= 2600
+    assert length(*LIBRARY.glob("*.py")) <= 2630
     assert length(*DEVICE) <= 800
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COLAB = Path(os.environ.get("COLAB", "tests/reference/colab-constraints.txt"))
 COLAB = COLAB if COLAB.is_absolute() else ROOT / COLAB
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "isal": "python-isal"}
 
 
 def ranges(*extras):
