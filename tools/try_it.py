@@ -1,7 +1,7 @@
 """What the page "Try it" loads beside its own scripts, put into a built book: `python tools/try_it.py HTML_FOLDER`.
 
-The network is exported from the package's weights. What runs it in a browser is fetched by npm, in the versions and with
-the checksums of tools/browser/package-lock.json; none of it is in git. Without npm the page says what is missing.
+The network is exported from the package's weights. What runs it in a browser is fetched by npm, in the versions and
+with the checksums of tools/browser/package-lock.json; none of it is in git. Without npm the page says what is missing.
 """
 
 import argparse
