@@ -1,4 +1,4 @@
-"""What the page "Try it" loads beside its own scripts, put into a built book: `python tools/try_it.py HTML_FOLDER`.
+"""What the page "Try it" loads, put into a built book: `python tools/try_it.py HTML_FOLDER`.
 
 The network is exported from the package's weights. What runs it in a browser is fetched by npm, in the versions and
 with the checksums of tools/browser/package-lock.json; none of it is in git. Without npm the page says what is missing.
@@ -19,7 +19,14 @@ PACKAGES = ROOT / "tools" / "browser"
 KEPT = ROOT / "build" / "browser"  # from one build to the next
 NETWORK = "pretrained"
 PHANTOMS = (3001, 3003, 3005)  # seeds that no network was trained on
-ENGINE = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+# Its own scripts lie in book/try and not in _static, of which Jupyter Book loads every script into every page.
+PAGE = ROOT / "book" / "try"
+# The engine's modules become .js: some web servers do not know .mjs, and a browser refuses what they make of it.
+ENGINE = {
+    "ort.wasm.min.mjs": "ort.js",
+    "ort-wasm-simd-threaded.mjs": "wasm.js",
+    "ort-wasm-simd-threaded.wasm": "ort.wasm",
+}
 
 
 def fetch(kept=KEPT):
@@ -46,8 +53,8 @@ def fetch(kept=KEPT):
 
 def copy_scripts(packages, made):
     """The engine, the NIfTI reader and the scroller: files that a browser loads as they are."""
-    for name in ENGINE:
-        _copy(packages / "onnxruntime-web" / "dist" / name, made / "ort" / name)
+    for name, here in ENGINE.items():
+        _copy(packages / "onnxruntime-web" / "dist" / name, made / "ort" / here)
     for file in (packages / "nifti-reader-js" / "dist").glob("*.js"):
         # A browser looks for no packages: the one name of a package becomes a path.
         text = file.read_text(encoding="utf-8").replace("from 'fflate'", "from './fflate.js'")
@@ -110,10 +117,12 @@ def settings(run):
 
 
 def put(html, kept=KEPT):
-    """Fill `_static/try/made` of a built book; returns what is missing, in words, or nothing."""
-    made = Path(html) / "_static" / "try" / "made"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
+    """Fill `_static/try` of a built book; returns what is missing, in words, or nothing."""
+    there = Path(html) / "_static" / "try"
+    shutil.rmtree(there, ignore_errors=True)
+    shutil.copytree(PAGE, there)
+    made = there / "made"
+    made.mkdir()
     packages, missing = fetch(kept)
     if missing:
         about = {"missing": f"What runs the network in the page is not in this copy of the book: {missing}"}

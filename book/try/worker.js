@@ -66,8 +66,8 @@ async function save() {
 }
 
 async function engine() {
-  const base = new URL("made/ort/", location.href).href, ort = await import(base + "ort.wasm.min.mjs");
-  ort.env.wasm.wasmPaths = base;
+  const at = (name) => new URL(`made/ort/${name}`, location.href).href, ort = await import(at("ort.js"));
+  ort.env.wasm.wasmPaths = { mjs: at("wasm.js"), wasm: at("ort.wasm") };
   // Several threads need memory that they share, which a browser gives only to pages that isolate themselves.
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
   ort.env.wasm.numThreads = threads;
