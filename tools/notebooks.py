@@ -68,15 +68,12 @@ def address():
     return yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]["url"] or ""
 
 
-def source(branch=None):
-    """What first cells install: the repository at the branch or tag that Colab buttons open, where there is one."""
-    repository = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]
-    return f"git+{repository['url']}@{branch or repository['branch']}" if repository["url"] else ""
-
-
 def setup_cell(branch=None):
-    """The first code cell of every notebook: it fetches organseg from the repository, where it is not installed."""
-    return SETUP.format(source=source(branch)).strip()
+    """The first code cell of every notebook: it installs organseg, where there is none, from the branch or tag that
+    Colab's buttons open."""
+    repository = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]
+    source = f"git+{repository['url']}@{branch or repository['branch']}" if repository["url"] else ""
+    return SETUP.format(source=source).strip()
 
 
 def has_tag(cell, tag):
@@ -248,7 +245,7 @@ def clean_address(url):
 
 def clean_ref(ref):
     """A branch or tag as git, Colab and the settings take it."""
-    if not re.fullmatch(r"[A-Za-z0-9_][\w./-]*", ref, flags=re.ASCII):
+    if not re.fullmatch(r"\w[\w./-]*", ref, flags=re.ASCII):
         sys.exit(f"found the branch or tag {ref!r}; expected letters, digits, '.', '_', '-' and '/', e.g. v0.1.0")
     return ref
 

@@ -2,9 +2,9 @@
 
     python tools/results.py FOLDER [--out TABLE.csv]
 
-Each student hands in a file that `organseg.course.record` has written, or a folder of such files; its name is the row's.
-For each exercise the table says how many tries there were, up to the first that solved it, and when that was (UTC). A
-file that cannot be read gets a line, and the others go on.
+Each student hands in a file that `organseg.course.record` has written, or a folder of such files; its name becomes the
+row's. For each exercise the table says how many tries there were, up to the first that solved it, and when that was
+(UTC). A file that cannot be read gets a line, and the others go on.
 """
 
 import argparse

@@ -31,13 +31,14 @@ RULES = "help", "lab", "demo", "data", "distclean", "clean"  # of the Makefile: 
 README = """\
 # From pixels to organs
 
-The chapters of the course as notebooks, with exercises and without solutions. It is made by a program: changes made here
+The chapters of the course as notebooks, with exercises and without solutions. A program makes them: changes made here
 are lost.
 
 {chapters}
 
-On your own computer: Linux, a Mac with an Apple chip, or Windows with WSL; Python 3.11, 3.12 or 3.13, git and make; 4 GB of
-disk. In this folder, `make lab` sets everything up, which takes some minutes the first time, and opens JupyterLab.
+On your own computer: Linux, a Mac with an Apple chip, or Windows with WSL; Python 3.11, 3.12 or 3.13, git and make;
+4 GB of disk. In this folder, `make lab` sets everything up, which takes some minutes the first time, and opens
+JupyterLab.
 
 The code is under the [Apache License 2.0](LICENSE); text and figures, by the organseg developers, are under
 [CC BY 4.0](LICENSE-text). For teaching and research, **not for clinical use**.

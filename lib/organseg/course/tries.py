@@ -51,9 +51,8 @@ def report(path=None):
     """
     path = Path(path) if path else _kept()
     if path is None:
-        raise OrgansegError(
-            f"found no record; expected record('exercises.json') before the first check, or a file in {VARIABLE}"
-        )
+        asked = f"record('exercises.json') before the first check, or a file in {VARIABLE}"
+        raise OrgansegError(f"found no record; expected {asked}")
     tries = sorted({*_tries, *(read_record(path) if path.exists() else [])})
     lines = ",\n".join(json.dumps(one._asdict()) for one in tries)
     with whole_file(path) as aside:
@@ -62,7 +61,7 @@ def report(path=None):
 
 
 def read_record(path):
-    """The tries in a file, in the order of their times; raises an `OrgansegError` where it is none."""
+    """The tries in a file, in the order of their times; an `OrgansegError` where it is none."""
     try:
         tries = [Try(**one) for one in json.loads(Path(path).read_text(encoding="utf-8"))["tries"]]
         for one in tries:
