@@ -28,13 +28,14 @@ INSTRUCTORS = "For instructors"  # the part of _toc.yml that students do not get
 ALONG = ("_static", "lib", "data_scripts", "pyproject.toml", "requirements.lock", "LICENSE", "LICENSE-text",
          "CITATION.cff", ".gitignore", ".gitattributes")  # fmt: skip
 RULES = "help", "lab", "demo", "data", "distclean", "clean"  # of the Makefile: what needs no tool of instructors
-README = """\
+MADE = "with exercises and without solutions. A program makes them"
+README = f"""\
 # From pixels to organs
 
-The chapters of the course as notebooks, with exercises and without solutions. A program makes them: changes made here
+The chapters of the course as notebooks, {MADE}: changes made here
 are lost.
 
-{chapters}
+{{chapters}}
 
 On your own computer: Linux, a Mac with an Apple chip, or Windows with WSL; Python 3.11, 3.12 or 3.13, git and make;
 4 GB of disk. In this folder, `make lab` sets everything up, which takes some minutes the first time, and opens
@@ -53,9 +54,16 @@ def left_out():
 
 
 def write(folder):
-    """Write the course without solutions, with the stored outputs of all other cells; returns its notebooks."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    """Write the course without solutions, with the stored outputs of all other cells; returns its notebooks.
+
+    A folder that an earlier call wrote is emptied first, and no other.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        readme = folder / "README.md"
+        if not (readme.exists() and MADE in readme.read_text(encoding="utf-8")):
+            sys.exit(f"{folder}: found files that this program has not made; expected a folder that is new or empty")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     names = left_out()
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", *(f"{name}.md" for name in names))
     for part in ("book", *ALONG):

@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import statistics
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -332,6 +333,13 @@ def test_another_address_is_refused_in_one_line(copied):
         tool.clean_address(copied)
     assert copied in str(refused.value) and "expected a repository on GitHub" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_no_address_at_all_is_refused_and_takes_none_away():
+    before = read(ROOT / "_config.yml")
+    done = subprocess.run(["make", "-o", ".venv/.ready", "address"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "found no address; say make address URL=https://" in done.stdout
+    assert read(ROOT / "_config.yml") == before
 
 
 @pytest.mark.parametrize("ref", ["", "a b", "-x", 'a"b', "main\nurl: x"])

@@ -48,7 +48,9 @@ def test_a_deck_has_every_figure_the_head_the_exercises_and_the_summary(chapter,
     for exercise in chapter.exercises:
         assert f"- {exercise.number} {exercise.stars} {exercise.title}\n" in text
         assert exercise.solution not in text
-    assert not re.findall(r"(?<=[\s(])\{[\w:-]+\}`", text), "a word of the book's markup, which Reveal shows as it stands"
+    assert not re.findall(r"(?<=[\s(])\{[\w:-]+\}`", text), (
+        "a word of the book's markup, which Reveal shows as it stands"
+    )
     headings = re.findall(r"^## (.*)", text, flags=re.MULTILINE)
     assert headings[0] == "Objectives" and headings[-1] == "Summary"
     told = {section.heading for section in slides.sections(chapter) if section.parts} & set(chapter.sections)

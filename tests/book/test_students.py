@@ -73,6 +73,13 @@ def test_it_is_a_project_that_can_be_installed_and_opened(course):
         assert (course / link).exists()
 
 
+def test_a_folder_with_other_files_is_not_emptied(tmp_path):
+    (tmp_path / "README.md").write_text("My thesis.\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="expected a folder that is new or empty"):
+        students.write(tmp_path)
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "My thesis.\n"
+
+
 def test_the_branch_is_published_and_can_be_pulled(course, tmp_path):
     """The answers are in one repository; the class has another, and gets nothing but the branch."""
     answers, public, clone = tmp_path / "answers", tmp_path / "class.git", tmp_path / "clone"
