@@ -118,6 +118,11 @@ organseg.overlay_figure(case, prediction)
 # How much is that, as a number? For each organ, count the voxels that truth and prediction share; twice that number, divided
 # by the sum of both sizes, is the *Dice coefficient*: 1 where two regions agree in every voxel, 0 where they share none.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("0a")
+
 # %% tags=["nbval-ignore-output"]
 scores = {}
 for organ in organseg.ORGANS:
@@ -223,6 +228,9 @@ for axes in rows.flat:
 
 # %% [markdown]
 # The library has all three. Their input and output shapes say the same as the picture:
+
+# %% tags=["quiz", "remove-input"]
+quiz("0b")
 
 # %%
 for network in (organseg.cnn(num_classes=4, input_size=64), organseg.fcn(),

@@ -145,6 +145,11 @@ for index in ((0, 0, 0), (1, 0, 0), (0, 0, 1), (111, 111, 71)):
 # first axis leads from −192.5 to −189.1 mm, one step along the third from −206.5 to −200.7 mm. These steps are the
 # columns of the matrix. Their lengths are the *spacing*, the size of a voxel along each axis of the array.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("1a")
+
 # %%
 spacing = np.linalg.norm(case.affine[:3, :3], axis=0)
 print(spacing.round(2), "mm")
@@ -250,6 +255,10 @@ np.testing.assert_allclose(place_of(flipped_affine, (0, 5, 7)),
 # `flip` leads from new indices to old ones, and the old affine from there to millimetres: affines are chained by
 # multiplying them. No voxel has moved in space. Now the wrong way: the same turned array with the *old* affine.
 # Where is the centre of the liver, which has the number 3 in the labels, in millimetres?
+
+# %% tags=["quiz", "remove-input"]
+quiz("1b")
+
 
 # %%
 def centre_of_liver(label, affine):
@@ -479,6 +488,9 @@ print(f"64 voxels in a row: {64 * 0.75:.0f} mm as scanned, "
 #
 # The shortest way to a coarser image is to keep each fourth voxel. See what it does to a fine wave.
 
+# %% tags=["quiz", "remove-input"]
+quiz("1c")
+
 # %% alt="A fine wave with a period of five voxels. Every fourth voxel is marked; the marks form a slow wave with a period of twenty voxels that is not in the data. The smoothed wave is nearly flat."
 voxel = np.arange(60)
 wave = np.cos(2 * np.pi * voxel / 5)
@@ -584,6 +596,9 @@ for name, values in (("as scanned", slab.image[inside_fine]),
 #
 # A label is a name that is written as a number. Between background (0) and liver (3) there is nothing, but arithmetic
 # does not know that:
+
+# %% tags=["quiz", "remove-input"]
+quiz("1d")
 
 # %%
 half_way = (0 + 3) / 2

@@ -111,6 +111,11 @@ draw_grid(axes[1], kernel, "kernel")
 draw_grid(axes[2], result, "result", frame=(1, 1, 1))
 plt.show()
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("2a")
+
 # %% [markdown]
 # ## Six lines of loops
 #
@@ -421,6 +426,9 @@ np.testing.assert_allclose(second[0], by_hand, atol=1e-4)
 # filters has $3 \cdot 3 \cdot c \cdot f + f$ parameters. The size of the image does not come in: every place uses the
 # same weights.
 
+# %% tags=["quiz", "remove-input"]
+quiz("2b")
+
 
 # %%
 def count_parameters(channels, filters, kernel_size=3, spatial_dims=2,
@@ -474,7 +482,11 @@ print(f"these eight: {on_the_way_down:,}; the whole network: {trainable:,}")
 # The first layer has fewer than a thousand parameters, the last of these eight more than three million. The network
 # as a whole has 19,071,784, the "~19M" of the paper {cite}`roth2018`. Most of the others are on its way back up to
 # full size, which [chapter 4](04_fcn.ipynb) begins with.
-#
+
+# %% tags=["quiz", "remove-input"]
+quiz("2c")
+
+# %% [markdown]
 # ## ReLU: why a network is not one convolution
 #
 # Take two convolutions, one after the other. Is that more than one? Each weight of the second kernel takes a shifted
@@ -595,6 +607,9 @@ print("the result has moved by one pixel, and is the same in all",
 # *Invariance* is something else: the result stays where it is. The paper says that max pooling "can also add some
 # invariance to local shifting" {cite}`roth2018`. Look at a row with one bright pixel, which moves to the right step
 # by step.
+
+# %% tags=["quiz", "remove-input"]
+quiz("2d")
 
 # %%
 for place in (2, 3, 4):

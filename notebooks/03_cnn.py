@@ -171,6 +171,11 @@ for name, part in zip(("training", "validation", "test"),
 # is most frequent in training. The second measures the mean brightness of a slice, and says the level whose mean
 # brightness in training is nearest.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("3a")
+
 # %%
 most_frequent = np.bincount(training[1]).argmax()
 constant_accuracy = np.mean(test[1] == most_frequent)
@@ -266,8 +271,8 @@ kinds = [[type(layer).__name__ for layer in one.layers]
          for one in (network_by_hand, network)]
 print(len(kinds[0]), "layers,", network.count_params(), "parameters, sizes",
       [64 // 2**level for level in range(4)])
-assert (kinds[0] == kinds[1]
-        and network_by_hand.count_params() == network.count_params())
+assert kinds[0] == kinds[1]
+assert network_by_hand.count_params() == network.count_params()
 
 network_by_hand.set_weights(network.get_weights())
 answers = [one.predict(images[:5], verbose=0)
@@ -308,6 +313,9 @@ print(f"all convolutions: {convolutions}, the first dense layer: {dense}")
 #
 # This is the *cross-entropy*. For one slice it is easy to follow. These are its four scores, and it shows the upper
 # abdomen, level 1.
+
+# %% tags=["quiz", "remove-input"]
+quiz("3b")
 
 # %%
 slice_scores = np.array([2.0, 0.0, -1.0, 1.0])
@@ -373,6 +381,9 @@ np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
 # keeps the share `momentum` of its old value and takes the rest from the mini-batch; it starts at mean 0 and variance
 # 1. Here is the trap: Keras' default momentum is 0.99. We are about to train for 14 steps per epoch, that is, per pass
 # through all training slices; how much of the averages' arbitrary starting value is left after five epochs?
+
+# %% tags=["quiz", "remove-input"]
+quiz("3c")
 
 # %%
 for momentum in (0.99, 0.9):
@@ -629,6 +640,9 @@ _ = figure.suptitle("Slices that were left out (top) "
 # Nearly every slice that was left out has a twin of the same patient among those we train on. Now a test without
 # mercy: for each patient we toss a coin, and what it shows becomes the label of all the patient's slices. Nothing in
 # an image can tell it. The answer for a slice is the label of its twin.
+
+# %% tags=["quiz", "remove-input"]
+quiz("3d")
 
 # %%
 coin = np.array([0, 1, 1, 0, 1, 0, 0, 1])

@@ -29,7 +29,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about 2.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, 74 MB to download.
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
@@ -158,7 +158,13 @@ assert mapper.count_params() == cnn.count_params()
 # %% [markdown]
 # The second shape has two more axes, of length one: the answer is an image of a single pixel. On a larger input,
 # there are more positions.
-#
+
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("4a")
+
+# %% [markdown]
 # ## The same network on a larger image
 #
 # To be able to check the result, we make a larger image of which we know what is where: the four slices side by side,
@@ -211,6 +217,9 @@ for panel in (left, right):
 #
 # Before there were FCNs, one got such a map by a *sliding window*, for example to find cell membranes
 # {cite}`ciresan2012`: cut out all windows, here 81, and ask the CNN about each.
+
+# %% tags=["quiz", "remove-input"]
+quiz("4b")
 
 # %%
 windows = np.stack([mosaic[8 * i : 8 * i + 64, 8 * j : 8 * j + 64]
@@ -271,6 +280,10 @@ np.testing.assert_allclose(by_map, by_window, atol=1e-4)
 # A convolution with stride gathers: many input pixels become one output pixel. The *transposed convolution* goes the
 # other way and scatters. Each pixel of the input stamps the kernel, multiplied by the pixel's value, on a larger
 # output. The stamps are one stride apart, and where they overlap they add up.
+
+# %% tags=["quiz", "remove-input"]
+quiz("4c")
+
 
 # %%
 def transposed_convolution(image, kernel, stride):
@@ -514,6 +527,9 @@ organseg.draw_network(library)
 # %%
 for shape in ((96, 96), (64, 128)):
     print(shape, "to", answers_of(library, np.zeros((1, *shape, 1))).shape)
+
+# %% tags=["quiz", "remove-input"]
+quiz("4d")
 
 # %% [markdown]
 # Two poolings halve the image twice, so each side must be a multiple of four. What if not? 50 pixels become 25, then

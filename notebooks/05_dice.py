@@ -61,6 +61,11 @@ if importlib.util.find_spec("organseg") is None:
 #
 # Let us try it on the laziest answer there is: background everywhere.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("5a")
+
 # %%
 import numpy as np
 import organseg
@@ -169,6 +174,9 @@ np.testing.assert_allclose(2 * jaccard / (1 + jaccard), dice)
 # %%
 print([float(organseg.dice(case.label == organ.id, nothing == organ.id))
        for organ in organseg.ORGANS])
+
+# %% tags=["quiz", "remove-input"]
+quiz("5b")
 
 # %% [markdown]
 # ## What Dice punishes
@@ -363,6 +371,9 @@ plt.show()
 # The pixels share their weights: what the network learns at one, it does at all that look alike. So what matters is
 # the sum of all pulls (red) against the sum of all pushes (blue).
 
+# %% tags=["quiz", "remove-input"]
+quiz("5c")
+
 # %%
 balance = {}
 for name, gradient in gradients.items():
@@ -462,6 +473,9 @@ np.testing.assert_allclose(organseg.dice_loss(labels, p), by_hand, atol=1e-6)
 #
 # Two organs are absent from the second slice, so their intersection there is zero, and so is their loss, whatever the
 # network says. Even a perfect answer therefore gets only
+
+# %% tags=["quiz", "remove-input"]
+quiz("5d")
 
 # %%
 perfect = organseg.dice_loss(labels[1:], r[1:])
@@ -649,8 +663,8 @@ dice_at = np.array([organseg.dice(is_artery, p_artery > t) for t in thresholds])
 accuracy_at = np.array([np.mean(is_artery == (p_artery > t))
                         for t in thresholds])
 best = thresholds[dice_at.argmax()]
-assert (best < 0.45
-        and dice_at.max() > organseg.dice(is_artery, p_artery > 0.5) + 0.1)
+assert best < 0.45
+assert dice_at.max() > organseg.dice(is_artery, p_artery > 0.5) + 0.1
 
 # %% alt="Left: Dice and accuracy of the artery against the threshold. Dice has its peak at a threshold far below 0.5; accuracy is close to 1 wherever the threshold is not very low. Right: a test slice with the pixels above the threshold in colour and the outline of the true artery." slide="At a threshold of 0.5 little or nothing is left of the artery; far below there is a mask that overlaps with it."
 def draw_threshold(threshold):

@@ -288,6 +288,11 @@ def of_step_up(channels):
 # The filters: on level $l$ of the analysis path $32 \cdot 2^{l-1}$ and then twice as many. On the way up, the first
 # convolution of each level sees the channels from below and those from across.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("6a")
+
 # %%
 counts, channels = {}, 1
 for level in (1, 2, 3, 4):
@@ -352,6 +357,10 @@ assert 2 * filters == network.count_params() - parameters(network)
 #
 # The longest way decides: down to the deepest level and up again. The deepest level is shared by the two paths and
 # counts once. The skips are shorter.
+
+# %% tags=["quiz", "remove-input"]
+quiz("6b")
+
 
 # %%
 def field(position, levels=4):
@@ -426,8 +435,8 @@ influence = np.concatenate(answers)[:, :, 4, 4, 0]  # (bright voxel, score)
 
 for position in range(52, 76):  # far enough from both ends
     seen = np.flatnonzero(influence[:, position] > 0)
-    assert ((seen[0], seen[-1]) == field(position)
-            and len(seen) == seen[-1] - seen[0] + 1)
+    assert (seen[0], seen[-1]) == field(position)
+    assert len(seen) == seen[-1] - seen[0] + 1
 print("voxel 56 sees", *np.flatnonzero(influence[:, 56] > 0)[[0, -1]])
 
 # %% [markdown]
@@ -582,6 +591,9 @@ assert by_library == 3 * outputs + weights
 # in another order.
 #
 # Now the shares of the levels. We call the level of full resolution level 1, as in the count of the parameters.
+
+# %% tags=["quiz", "remove-input"]
+quiz("6c")
 
 # %%
 shares = {}

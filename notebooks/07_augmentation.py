@@ -80,6 +80,11 @@ print("mm per voxel:", np.round(case.spacing, 1), "organs in the slice:",
 #
 # The simplest new scan is the old one moved to the side, here by 8 voxels. What if we forget to move its label?
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("7a")
+
 # %%
 moved_image, moved_label = np.roll(image, 8, axis=0), np.roll(label, 8, axis=0)
 for organ in organseg.ORGANS:
@@ -136,6 +141,9 @@ goes_to = np.rint(centre + R @ (old - centre)).astype(int)
 inside = np.all((goes_to >= 0) & (goes_to < 128), axis=0)
 pushed = np.full(picture.shape, np.nan)
 pushed[tuple(goes_to[:, inside])] = picture.ravel()[inside]
+
+# %% tags=["quiz", "remove-input"]
+quiz("7b")
 
 # %% [markdown]
 # The other way round is to *pull*: take every pixel of the *new* picture, and ask from where in the old one it comes.
@@ -437,8 +445,11 @@ print("control points of one warp:", warps[0].control_points.shape)
 for attribute, limit in (("control_points", 4), ("angles", 20),
                          ("translation", 20)):
     drawn = np.abs([getattr(one, attribute) for one in warps])
-    assert (0.9 * limit < drawn.max() <= limit
-            and abs(np.mean(drawn) - limit / 2) < 0.1 * limit)
+    assert 0.9 * limit < drawn.max() <= limit
+    assert abs(np.mean(drawn) - limit / 2) < 0.1 * limit
+
+# %% tags=["quiz", "remove-input"]
+quiz("7c")
 
 # %% [markdown]
 # "A maximum displacement of 4" voxels sounds like much. But that is at the control points (as we read the paper), and a
@@ -601,6 +612,10 @@ print("of ten drawn fields fold", folded)
 # The three steps end at the same places of the scan as our warp, which the last line checks. (The library adds $d$
 # after the turning. Here the result is bent, so places are first bent and then turned, and the displacements must be
 # turned back: $R^\mathsf{T} d$.)
+
+# %% tags=["quiz", "remove-input"]
+quiz("7d")
+
 
 # %%
 def read(volume, places, outside=0.0):

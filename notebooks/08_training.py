@@ -110,6 +110,12 @@ np.testing.assert_array_equal(sampler.batch(7)[0], batches[7][0])
 #
 # Both averages start at zero, and are divided by the share that they have already seen, $1 - \beta^t$ after $t$ steps.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("8a")
+
+
 # %%
 def adam(weights, gradients, rate=0.01, beta_1=0.9, beta_2=0.999, tiny=1e-7):
     m = v = np.zeros_like(weights)
@@ -203,6 +209,9 @@ np.testing.assert_allclose(block(images, training=True), before, atol=0.01)
 # got more contrast agent than another. To keep it simple, let everything in this patient be brighter by a tenth of
 # the window (contrast agent brightens vessels and organs only). We add it to the three crops we have. By how much do the
 # features change?
+
+# %% tags=["quiz", "remove-input"]
+quiz("8b")
 
 # %%
 convolution.kernel.assign(convolution.kernel / 10)
@@ -361,8 +370,8 @@ def recompute_statistics(network, batches):
 recompute_statistics(trapped, batches[-20:])
 cured_loss = loss_in_use(trapped, batches[-10:])
 print(f"in use, with statistics computed anew: {cured_loss:.3f}")
-assert (abs(cured_loss - in_training) < 0.03
-        and cured_loss < trapped_loss - 0.015)
+assert abs(cured_loss - in_training) < 0.03
+assert cured_loss < trapped_loss - 0.015
 
 # %% [markdown]
 # Without a single step of training, the loss in use is what it was in training.
@@ -370,6 +379,9 @@ assert (abs(cured_loss - in_training) < 0.03
 # ### Second cure: a shorter memory
 #
 # The library's networks have momentum 0.9. We train such a network from the same start on the same batches.
+
+# %% tags=["quiz", "remove-input"]
+quiz("8c")
 
 # %% tags=["nbval-ignore-output"]
 healthy, segmenter_09 = new_segmenter(momentum=0.9)
@@ -688,6 +700,9 @@ for name in ("float32", "float16", "bfloat16"):
 # ### Too large: 64³ ones
 #
 # The Dice loss sums over the voxels of a crop. Let us add one for each voxel of the paper's crop.
+
+# %% tags=["quiz", "remove-input"]
+quiz("8d")
 
 # %%
 ones = np.ones(64**3, dtype="float16")

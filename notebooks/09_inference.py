@@ -173,6 +173,12 @@ for slices in (460, 1177):
 #
 # First the simplest way: cut, predict, put together. It works as if each tile were a scan of its own.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("9a")
+
+
 # %% tags=["nbval-ignore-output"]
 def in_tiles(image, depth):
     starts = range(0, image.shape[2], depth)
@@ -356,6 +362,9 @@ np.testing.assert_array_equal(np.transpose(by_hand), depends)
 # kernels and the levels count. Now the question of the margin. A tile starts at slice 64, say. Which slices do *all*
 # of its voxels need?
 
+# %% tags=["quiz", "remove-input"]
+quiz("9b")
+
 # %%
 lowest = min(needed_for(z, unet)[0] for z in range(64, 96))
 highest = max(needed_for(z, unet)[1] for z in range(64, 96))
@@ -492,6 +501,9 @@ def joined(weights):
 # To *cut* is to keep only the inner 32 slices of a tile, a margin of 16. We write it with weights as well: the outer
 # slices weigh next to nothing, and count only at the ends of the scan, where no other tile is.
 
+# %% tags=["quiz", "remove-input"]
+quiz("9c")
+
 # %% tags=["nbval-ignore-output"]
 place = np.arange(64)
 weights = {
@@ -509,8 +521,8 @@ for name in weights:
     largest = np.abs(off[name]).max()
     print(f"{name:9}{differs[name]:4} labels differ, "
           f"largest error {largest:.2f}, largest step {step[name]:.2f}")
-assert (differs["mean"] > 3 * differs["cut"]
-        and differs["mean"] > 3 * differs["Gaussian"])
+assert differs["mean"] > 3 * differs["cut"]
+assert differs["mean"] > 3 * differs["Gaussian"]
 assert step["cut"] > 2 * step["Gaussian"]
 assert all(np.abs(d).max() > 0.1 for d in off.values())
 
@@ -640,6 +652,9 @@ print(there.round(3))
 # A step along x of the file is half a step on the working grid, and the first voxel lies a quarter of a voxel before
 # the first working one. Most places fall between working voxels, so we have to interpolate. But what: the labels, or
 # the probabilities?
+
+# %% tags=["quiz", "remove-input"]
+quiz("9d")
 
 # %%
 from scipy import ndimage

@@ -161,6 +161,11 @@ paper = pandas.DataFrame(
 )
 print(paper.mean().round(2).to_dict())
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("10a")
+
 # %% [markdown]
 # Rounded to one decimal, these are the four numbers of the row: 89.3, 6.5, 63.1 and 95.6 %. So the row is a mean over
 # *organs*. It is not what one might take it for, a statistic over patients:
@@ -177,8 +182,8 @@ np.testing.assert_allclose(table.total["Avg."],
                            np.mean([row[0] for row in by_hand]))
 np.testing.assert_allclose(table.patients["Std."], np.std(per_patient, ddof=1))
 np.testing.assert_allclose(table.patients["Min."], per_patient.min())
-assert (table.patients["Std."] < table.total["Std."]
-        and table.patients["Min."] > table.total["Min."])
+assert table.patients["Std."] < table.total["Std."]
+assert table.patients["Min."] > table.total["Min."]
 
 # %% [markdown]
 # The two averages differ a little as well, because some patients have no gallbladder: over organs, the gallbladder
@@ -191,6 +196,9 @@ assert (table.patients["Std."] < table.total["Std."]
 # some come twice and others not at all, and take the average again. Doing this many times is the *bootstrap*
 # {cite}`efron1979`. Its averages scatter around their mean about as much as averages of new patients would around
 # theirs.
+
+# %% tags=["quiz", "remove-input"]
+quiz("10b")
 
 # %%
 pancreas = scores[:, 6]
@@ -215,8 +223,8 @@ axes.axvline(high, color="#0072b2", linestyle="--")
 axes.set(xlabel="average Dice of the pancreas", ylabel="draws",
          title="2000 times twelve patients")
 axes.legend()
-assert (pancreas.mean() - low > 0.02
-        and high - pancreas.mean() < pancreas.mean() - low)
+assert pancreas.mean() - low > 0.02
+assert high - pancreas.mean() < pancreas.mean() - low
 
 # %% [markdown]
 # Between the dashed lines lie 95 % of the averages: this is a *confidence interval* of the average, for short its 95 %
@@ -280,8 +288,8 @@ for number, digits in ((2, 2), (6, 2), (5, 1)):
     print(f"{organseg.ORGAN_NAMES[number]}: "
           f"{low[number]:.{digits}f} to {high[number]:.{digits}f}")
 width = dict(zip(organseg.ORGAN_NAMES, high - low))
-assert (width["liver"] < 0.01 and width["pancreas"] > 0.04
-        and width["gallbladder"] > 0.2)
+assert width["liver"] < 0.01 and width["pancreas"] > 0.04
+assert width["gallbladder"] > 0.2
 assert total_high - total_low < width["gallbladder"]
 
 # %% [markdown]
@@ -387,6 +395,10 @@ blob[60:64, 30:34, 6:9] = True
 shell = ndimage.binary_dilation(liver)
 top = np.flatnonzero(liver.any(axis=(0, 1)))[-1]
 cut[:, :, top - 6 :] = False  # seven slices
+
+# %% tags=["quiz", "remove-input"]
+quiz("10c")
+
 
 # %%
 def describe(name, truth, prediction):
@@ -520,6 +532,9 @@ assert 0 < max(invented.values()) * voxel_ml < 2  # ml
 # see what other conventions make of these patients. (The first three charge the invention with 0. The fourth scores an
 # organ only where the truth has one, so it never sees an invention.)
 
+# %% tags=["quiz", "remove-input"]
+quiz("10d")
+
 # %% alt="Four bars of the gallbladder's average Dice: 0/0 left out, 0/0 counted as 1, 0/0 counted as 0, only where there is one. They differ by about a third of Dice, the third being the lowest and the last the highest."
 gallbladder = scores[:, 5]
 conventions = {
@@ -565,8 +580,8 @@ rewards = pandas.DataFrame(rewards).T
 print(rewards[["Avg.", "n", "missed", "Avg. found"]].round(2))
 before, after = (rewards.xs("as predicted", level=1),
                  rewards.xs("two deleted", level=1))
-assert ((after["Avg. found"] < before["Avg. found"])[:2].all()
-        and (after["Avg."] > before["Avg."])[:2].all())
+assert (after["Avg. found"] < before["Avg. found"])[:2].all()
+assert (after["Avg."] > before["Avg."])[:2].all()
 
 # %% [markdown]
 # The mean of those found improves, from 6.27 to 5.16 mm and from 1.67 to 1.50 mm, although in two patients the
@@ -740,8 +755,8 @@ axes.bar(np.arange(7) + 0.2, after, width=0.4, color="#0072b2",
 axes.set_xticks(range(7), organseg.ORGAN_NAMES, rotation=20)
 axes.set(ylabel="average Hausdorff (mm)")
 axes.legend()
-assert (after["pancreas"] < before["pancreas"] / 2
-        and after["artery"] < before["artery"] / 2)
+assert after["pancreas"] < before["pancreas"] / 2
+assert after["artery"] < before["artery"] / 2
 
 # %% tags=["nbval-ignore-output"]
 change = (cleaned_scores.dice - all_scores.dice).abs()

@@ -211,6 +211,11 @@ print("drawn in so many scans:", drawn)
 # The paper {cite}`roth2018` split its patients at random: 340 to train, 37 to test. We hold out the same share, and at
 # least two patients.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("11a")
+
 # %%
 test_patients = max(2, round(table.patient.nunique() * 37 / 377))
 training, testing = organseg.split(files, test=test_patients, seed=0)
@@ -294,8 +299,8 @@ dark = hu.index[(hu["liver"] <= 40) | (hu["spleen"] <= 40)].tolist()
 print("look at these scans before you go on:", ", ".join(dark) or "none")
 if data is None:
     liver, bile = hu["liver"], hu["gallbladder"].dropna()
-    assert (liver.between(80, 130).all() and (bile < 40).all()
-            and (hu["artery"] > liver).all())
+    assert liver.between(80, 130).all() and (bile < 40).all()
+    assert (hu["artery"] > liver).all()
     assert (upside_down["liver"] < 70).all()
     assert set(table.stored) == {"RAS", "LPS"}
     assert len({case.axes for case in sample}) == 1
@@ -344,8 +349,8 @@ plt.show()
 # %%
 assert images.shape == (3, *(profile.crop_size,) * 3, 1) and labels.max() <= 7
 if data is None:
-    assert (len(sampler.patients) >= 3 and labels.any(axis=(1, 2, 3)).all()
-            and annotated.all())
+    assert len(sampler.patients) >= 3 and labels.any(axis=(1, 2, 3)).all()
+    assert annotated.all()
 
 # %% [markdown]
 # The loss is the Dice loss with all weights $w_l = 1$ ([chapter 5](05_dice.ipynb)): in the profiles `paper` and `gpu`
@@ -362,6 +367,9 @@ if data is None:
 # training went, a week for 50,000 steps. The crops are left out as well: they are made on the GPU
 # ([chapter 7](07_augmentation.ipynb)), and reading eight neighbours a voxel is little beside the convolutions. (SciPy
 # took 42 ms for one on one of our CPU cores: three would take longer than an A100 takes for the whole step.)
+
+# %% tags=["quiz", "remove-input"]
+quiz("11b")
 
 # %%
 network = organseg.unet()
@@ -462,8 +470,8 @@ if as_printed:
     assert curves.loss.iloc[-1] < curves.loss.iloc[0] - 0.1
     on_test = curves.validation_loss
     assert on_test.iloc[-1] < on_test.iloc[0] - 0.1
-    assert (curves.dice_liver.iloc[-1] > 0.65
-            and curves.dice_gallbladder.iloc[-1] < 0.3)
+    assert curves.dice_liver.iloc[-1] > 0.65
+    assert curves.dice_gallbladder.iloc[-1] < 0.3
 
 # %% [markdown]
 # In so few steps the liver is learned, and after it the spleen; stomach, artery and pancreas have begun. Vein and
@@ -563,6 +571,9 @@ print(both.filter(regex="Avg|Min").to_string())
 assert (paper_training["Avg."] - paper_test["Avg."]).abs().max().round(1) == 5
 assert (paper_training["Min."] < paper_test["Min."]).all()
 
+# %% tags=["quiz", "remove-input"]
+quiz("11c")
+
 # %% [markdown]
 # The averages differ by 5 points at most, up here and down there. The minima differ by far more, and every one of them
 # is lower in training, where there are nine times as many patients among whom to find the worst. A minimum of 0 % is an
@@ -580,12 +591,12 @@ for name, table_of in ours.items():
           f"liver {table_of.organs['Avg.']['liver']:.2f}")
 if as_printed:
     average, lowest = ours["test"].organs["Avg."], ours["test"].organs["Min."]
-    assert (average["liver"] > 0.65 and lowest["liver"] > 0.5
-            and average["spleen"] > 0.3)
+    assert average["liver"] > 0.65 and lowest["liver"] > 0.5
+    assert average["spleen"] > 0.3
     assert abs(ours["training"].total["Avg."]
                - ours["test"].total["Avg."]) < 0.15
-assert (ours["test"].organs["n"].max() <= len(testing)
-        and ours["training"].organs["n"].max() <= len(training))
+assert ours["test"].organs["n"].max() <= len(testing)
+assert ours["training"].organs["n"].max() <= len(training)
 
 # %%
 def with_total(table):

@@ -100,6 +100,11 @@ predictions = {name: p.argmax(axis=-1).astype("uint8")
 # the largest piece of every organ. Before we use the rule, one question: when are two voxels in one piece? They may share a
 # face, only an edge, or only a corner.
 
+# %% tags=["quiz", "remove-input"]
+from organseg.course.quizzes import quiz
+
+quiz("12a")
+
 # %%
 from scipy import ndimage
 
@@ -152,6 +157,10 @@ assert np.array_equal(organseg.keep_largest(predictions[patient.name]), by_hand)
 # `organseg.keep_largest` does this for all organs, or for those you name. Now the six validation patients: Dice and
 # Hausdorff distance of each organ, before and after.
 
+# %% tags=["quiz", "remove-input"]
+quiz("12b")
+
+
 # %%
 def scores_of(case, labels):
     rows = organseg.score_case(case.label, labels, case.affine)
@@ -168,8 +177,8 @@ def mean_change(cases):
 
 
 dice_change, distance_change = mean_change(validation)
-assert (np.all(dice_change > -0.001) and np.all(dice_change < 0.02)
-        and distance_change[4] < -40)
+assert np.all(dice_change > -0.001) and np.all(dice_change < 0.02)
+assert distance_change[4] < -40
 names = np.array(organseg.ORGAN_NAMES)
 for name, of_dice, of_distance in zip(names, dice_change, distance_change,
                                       strict=True):
@@ -331,8 +340,8 @@ for name, change in (("validation", distance_change),
                      ("test", test_distance_change)):
     print(f"{name:10} Hausdorff distance of the pancreas "
           f"{change[pancreas]:+.1f} mm")
-assert (distance_change[pancreas] > 3 and test_distance_change[pancreas] < -2
-        and dice_change[pancreas] > 0)
+assert distance_change[pancreas] > 3 and test_distance_change[pancreas] < -2
+assert dice_change[pancreas] > 0
 assert np.all(test_dice_change > -0.001)
 
 # %% [markdown]
@@ -361,8 +370,8 @@ swallowed = ndimage.binary_fill_holes(block == 3) & (block != 3)
 filled = organseg.fill_holes(block)
 print("holes:", everything.sum(), " what a plain fill gives to the liver:",
       swallowed.sum())
-assert (np.sum(filled == 3) == np.sum(block == 3) + 1
-        and np.sum(filled == 2) == 27)
+assert np.sum(filled == 3) == np.sum(block == 3) + 1
+assert np.sum(filled == 2) == 27
 
 # %% [markdown]
 # A plain fill would have given the vein's 27 voxels to the liver as well. `organseg.fill_holes` takes background only.
@@ -385,6 +394,9 @@ assert filled_voxels < 1e-3 * organ_voxels
 # through it and the cavities in it. The *Euler number* puts the three together,
 #
 # $$\chi = \text{pieces} - \text{tunnels} + \text{cavities}.$$
+
+# %% tags=["quiz", "remove-input"]
+quiz("12c")
 
 # %%
 from skimage.measure import euler_number
@@ -455,6 +467,10 @@ assert loss_of(through) == loss_of(end)
 #
 # The most popular view costs nothing: the mirror image, left and right exchanged. By hand, for a test patient. (What we
 # try out on this patient and one more of the four uses them up: a decision that follows from it needs others.)
+
+# %% tags=["quiz", "remove-input"]
+quiz("12d")
+
 
 # %%
 def mean_dice(case, labels):
@@ -534,8 +550,8 @@ for case in test[1:3]:
 singles, gains = np.array(singles), np.array(gains)
 print("one view alone:", singles.round(3).tolist())
 print("averages:      ", gains.round(3).tolist())
-assert (singles[:, 3:].max() < singles[:, :3].min()
-        and np.abs(gains).max() < 0.01)
+assert singles[:, 3:].max() < singles[:, :3].min()
+assert np.abs(gains).max() < 0.01
 
 # %% alt="Points for two patients. On the left the five single views: their change of Dice lies between zero and about two hundredths below. On the right the three averages, whose change lies close to the line at zero."
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
@@ -620,8 +636,8 @@ print(f"{working.image.size / long_case.image.size:.0%} of the voxels at 6 mm")
 print(f"mean Dice of the whole scan at 4 mm: {mean_dice(long_case, whole):.2f}")
 print("mean Dice of the first pass, at 6 mm: "
       f"{mean_dice(working, coarse_labels):.2f}")
-assert (mean_dice(long_case, whole) > 0.85
-        and mean_dice(working, coarse_labels) < 0.75)
+assert mean_dice(long_case, whole) > 0.85
+assert mean_dice(working, coarse_labels) < 0.75
 
 # %% [markdown]
 # The coarse pass sees 30 % of the voxels, and its mean Dice is below 0.75. Now the box: the first and the last
