@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 FILE = Path(__file__).with_name("quizzes.toml")
-FRAME = "border: 1px solid gray; margin: 0 0 1em; padding: 0.3em 1em 0.6em"
+FRAME = "border: 1px solid gray; margin: 0 0 1em; padding: 0.4em 1em 0.6em"
+HEAD = "font-size: inherit; margin: 0; padding: 0.2em 0.3em"
+CHOICE = "clear: both; padding: 0.2em 0.3em"
+WHY = "margin: 0.2em 1.1em 0.4em"
 
 
 class Choice(NamedTuple):
@@ -69,12 +72,13 @@ class Quiz:
 
     def _asked(self, question):
         choices = "\n".join(map(self._choice, question.choices))
-        head = f"<legend>{_shown(question.ask)}</legend>"
+        head = f'<legend style="{HEAD}">{_shown(question.ask)}</legend>'
         return f'<fieldset style="{FRAME}">\n{head}\n{choices}\n</fieldset>\n'
 
     def _choice(self, choice):
         said = f"<strong>{self.words[choice.verdict]}</strong> {_shown(choice.why)}"
-        return f"<details><summary>{_shown(choice.says)}</summary><p>{said}</p></details>"
+        head = f"<summary>{_shown(choice.says)}</summary>"
+        return f'<details style="{CHOICE}">{head}<p style="{WHY}">{said}</p></details>'
 
 
 def _shown(text):
