@@ -620,8 +620,8 @@ assert of_cross_entropy["pancreas"] < 0.25 and of_dice["pancreas"] > 0.3
 assert of_dice["artery"] > of_cross_entropy["artery"] + 0.1
 assert min(np.mean(p.argmax(axis=-1) == test_labels)
            for p in (by_cross_entropy, by_dice)) > 0.93
-for name, of in (("cross-entropy", of_cross_entropy), ("Dice loss", of_dice)):
-    print(f"{name:14}", {organ: f"{score:.2f}" for organ, score in of.items()})
+for name, score in of_cross_entropy.items():
+    print(f"{name:12}cross-entropy {score:.2f}, Dice loss {of_dice[name]:.2f}")
 print("accuracy of finding nothing in these slices: "
       f"{np.mean(test_labels == 0):.3f}")
 
