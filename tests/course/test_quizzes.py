@@ -137,6 +137,13 @@ def surface_dice_of_a_shell():
     return f"About {apart.surface_dice(2):g}"
 
 
+def noise_left_by_three_readings():
+    fractions = np.arange(0.05, 1, 0.1)
+    weights = [np.array([1 - f, f]) for f in fractions]
+    along_one_axis = [np.sum(np.convolve(np.convolve(a, b), c) ** 2) for a in weights for b in weights for c in weights]
+    return f"{np.mean(along_one_axis) ** 1.5:.2f}"
+
+
 def root_mean_square_displacement():
     squares = (spline_basis(np.arange(24) / 24, 4) ** 2).sum(axis=1).mean()
     return f"{4 / np.sqrt(3) * squares**1.5:.1f}"
@@ -161,6 +168,7 @@ COMPUTED = {
     "2c.1": "{0}×{0}".format(len(np.convolve(np.ones(3), np.ones(3)))),
     "2d.1": first_move_that_max_pooling_shows,
     "2d.2": shift_that_two_poolings_bear,
+    "3a.1": "45 %",  # the share of the most frequent level
     "3b.1": f"{-np.log(1 / 4):.3f}",
     "3b.2": "Almost all of it is the one" if -np.log(0.01) > 20 * 9 * -np.log(0.99) else "",
     "3c.1": {0.5: "About a half"}[round(0.99**70, 1)],
@@ -179,10 +187,13 @@ COMPUTED = {
     "5d.1": loss_of_a_perfect_answer_without_two_classes,
     "6a.2": f"{27 * 256 * 512:,}",
     "6b.1": reaches,
+    "6c.1": {0.25: "A quarter"}[2 / 2**3],
     "6c.2": f"{(128 // 64) ** 3} times",
     "7c.1": root_mean_square_displacement,
     "7c.2": f"{32 * np.deg2rad(20):.0f} voxels",
     "7d.1": 0.5**2 + 0.5**2,
+    "7d.2": noise_left_by_three_readings,
+    "8c.2": "No harm" if 0.99**50_000 < 1e-100 else "",
     "8d.1": "Infinite" if float(np.finfo(np.float16).max) < 64**3 else "",
     "8d.2": counted_in_float16,
     "9b.1": 64 - min(seen_by(place)[0] for place in range(64, 96)),
