@@ -74,7 +74,7 @@ def sections(chapter):
     """A chapter's sections, each with its prose and its cells in order."""
     found = [Section("")]
     for cell in chapter.cells[1:]:
-        if any(has_tag(cell, tag) for tag in ("head", "setup", "exercise", "solution")):
+        if any(has_tag(cell, tag) for tag in ("head", "setup", "quiz", "exercise", "solution")):
             continue
         if cell.cell_type == "code":
             found[-1].parts.append(cell)
