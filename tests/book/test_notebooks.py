@@ -187,7 +187,7 @@ def test_cells_can_be_read_at_once(path):
 
 @each_chapter
 def test_no_line_of_code_is_wider_than_a_page(path):
-    cells = [cell for cell in tool.code(tool.read_text(path)) if not has_tag(cell, "setup")]
+    cells = tool.code(tool.read_text(path))
     assert cells and not [line for cell in cells for line in cell.source.splitlines() if len(line) > WIDEST_CODE]
 
 

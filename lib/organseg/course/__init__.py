@@ -19,7 +19,7 @@ from organseg.course.tries import note, record, report
 from organseg.errors import OrgansegError, warn
 
 __all__ = ["check", "record", "report"]
-NOT_STARTED = "not started. Replace the ... by your answer and run the cell again."
+NOT_STARTED = "not started. Replace the ... by your answer; run the cell again."
 
 
 class Told(Exception):
