@@ -83,9 +83,9 @@ print("sum:", np.sum(window * kernel))
 # left: this kernel measures how much brighter it gets from left to right.
 #
 # Nine such windows fit into the image, three across and three down, so the result has three by three pixels. The next
-# picture shows the window that we worked out, and where its sum goes.
+# picture starts at the window that we worked out, the fifth. Work out the sixth on paper; then move the slider on.
 
-# %% alt="Three grids of numbers. A 5 by 5 image with an orange frame around its middle 3 by 3 pixels; the 3 by 3 kernel; the 3 by 3 result, where the middle number, 19, has an orange frame."
+# %%
 import matplotlib.pyplot as plt
 
 
@@ -95,7 +95,9 @@ def draw_grid(axes, numbers, title, frame=None):
                        else ("Blues", -10, 40))
     axes.imshow(numbers, cmap=cmap, vmin=low, vmax=high)
     for (row, column), number in np.ndenumerate(numbers):
-        axes.text(column, row, f"{number:g}", ha="center", va="center")
+        known = np.isfinite(number)
+        axes.text(column, row, f"{number:g}" if known else "", ha="center",
+                  va="center")
     if frame:
         row, column, size = frame
         axes.add_patch(plt.Rectangle((column - 0.5, row - 0.5), size, size,
@@ -103,13 +105,36 @@ def draw_grid(axes, numbers, title, frame=None):
     axes.set(title=title, xticks=[], yticks=[])
 
 
-result = np.array([[np.sum(image[i : i + 3, j : j + 3] * kernel)
-                    for j in range(3)] for i in range(3)])
-figure, axes = plt.subplots(1, 3, figsize=(7, 3), width_ratios=(5, 3, 3))
-draw_grid(axes[0], image, "image", frame=(1, 1, 3))
-draw_grid(axes[1], kernel, "kernel")
-draw_grid(axes[2], result, "result", frame=(1, 1, 1))
-plt.show()
+# %%
+def draw_step(window):
+    """The result as far as this window, counted from 1."""
+    places = list(np.ndindex(3, 3))[:window]
+    result = np.full((3, 3), np.nan)
+    for i, j in places:
+        products = image[i : i + 3, j : j + 3] * kernel
+        result[i, j] = products.sum()
+    figure, axes = plt.subplots(1, 4, figsize=(7.5, 3), layout="constrained",
+                                width_ratios=(5, 3, 3, 3))
+    draw_grid(axes[0], image, "image", frame=(i, j, 3))
+    draw_grid(axes[1], kernel, "kernel")
+    draw_grid(axes[2], products, "products", frame=(0, 0, 3))
+    draw_grid(axes[3], result, "result", frame=(i, j, 1))
+    kept = [f"{product}".replace("-", "−") for product in products.flat
+            if product]
+    figure.suptitle(" + ".join(kept) + f" = {products.sum()}")
+
+
+# %%
+import organseg
+
+organseg.explore(
+    draw_step, "A 5 by 5 image with a frame around the window, the kernel, "
+    "their products, and the 3 by 3 result, filled in as far as the window "
+    "has come.", start={"window": 5}, window=range(1, 10))
+
+# %% [markdown]
+# Each window overlaps the one before. In the left column of the result the sums are small: there the window lies
+# over dark pixels alone, or nearly so.
 
 # %% [markdown]
 # ## Six lines of loops
