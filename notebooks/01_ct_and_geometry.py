@@ -425,8 +425,8 @@ organseg.explore(
 
 # %% [markdown]
 # The narrower the window, the larger the difference between two tissues inside it, and the more tissues are lost in
-# black and white. At centre 80 and width 150 the vessels stand out in the liver, and so does the noise; fat is as black as
-# air, and bone as white as the vessels. The noise in the air shows only where a wide window reaches below it.
+# black and white. At centre 80 and width 150 the vessels stand out in the liver, and so does the noise; fat is as
+# black as air, and bone as white as the vessels. The noise in the air shows only where a wide window reaches below it.
 
 # %% [markdown]
 # A network gets its numbers through a window as well, and a wide one: `organseg.normalise` takes −200 to 300 HU to 0…1.

@@ -132,8 +132,8 @@ organseg.explore(
     "has come.", start={"window": 5}, window=range(1, 10))
 
 # %% [markdown]
-# Each window overlaps the one before. In the left column of the result the sums are small: there the window lies
-# over dark pixels alone, or nearly so.
+# Each window overlaps the one before. In the left column of the result the sums are small: there the window lies over
+# dark pixels alone, or nearly so.
 
 # %% [markdown]
 # ## Six lines of loops
@@ -310,9 +310,9 @@ np.testing.assert_allclose(convolve(ct_slice, sobel),
 # ## Choose the weights yourself
 #
 # Three weights along $x$: for the pixel before, the pixel itself, and the pixel after. First guess what each of these
-# does to the slice, and to the noise in the liver: (−1, 0, 1), (1, 1, 1) and (−1, 3, −1). Then set the sliders. The title
-# says the sum of the weights, and mean and standard deviation in the piece of liver from above; white and black are moved
-# along with the sum.
+# does to the slice, and to the noise in the liver: (−1, 0, 1), (1, 1, 1) and (−1, 3, −1). Then set the sliders. The
+# title says the sum of the weights, and mean and standard deviation in the piece of liver from above; white and black
+# are moved along with the sum.
 
 # %%
 def draw_filtered(before, centre, after):
@@ -335,9 +335,9 @@ organseg.explore(
     centre=[0, 1, 3], after=[-1, 0, 1])
 
 # %% [markdown]
-# (−1, 0, 1) is twice the slope: what is uniform has nothing left, and borders stand out. (1, 1, 1) blurs; its spread has to
-# be divided by 3, like its mean, and then it is smaller than before. (−1, 3, −1) makes the image sharper, and the noise
-# much stronger: what blurring gains, sharpening pays for. (1, 0, 0) only moves the slice by a pixel.
+# (−1, 0, 1) is twice the slope: what is uniform has nothing left, and borders stand out. (1, 1, 1) blurs; its spread
+# has to be divided by 3, like its mean, and then it is smaller than before. (−1, 3, −1) makes the image sharper, and
+# the noise much stronger: what blurring gains, sharpening pays for. (1, 0, 0) only moves the slice by a pixel.
 
 # %% [markdown]
 # In a network nobody moves sliders. The weights are *learned*: training changes them so that the network's answers
@@ -413,9 +413,10 @@ np.testing.assert_allclose(from_keras, convolve(ct_slice, sobel)[::2, ::2],
 # From 126 places every second is kept, from the first on: 63.
 #
 # Size of the kernel, stride and padding together decide where a window stands. Here is an image of six by six in blue,
-# with its padding in grey around it. Each pixel says how many windows see it. The first window has an orange frame, and
-# the next one, a stride further on, a broken one. Before you move a slider, guess: how large is the result of a kernel of 3 with stride 2? Which pixels
-# does it never see? Which padding keeps the size, for a kernel of 3 and for one of 5?
+# with its padding in grey around it. Each pixel says how many windows see it. The first window has an orange frame,
+# and the next one, a stride further on, a broken one. Before you move a slider, guess: how large is the result of a
+# kernel of 3 with stride 2? Which pixels does it never see? Which padding keeps the size, for a kernel of 3 and for
+# one of 5?
 
 # %%
 def draw_windows(kernel, stride, padding):
@@ -449,9 +450,10 @@ organseg.explore(
     padding=[0, 1, 2])
 
 # %% [markdown]
-# With stride 2 and no padding a kernel of 3 gives two by two results, and never sees the last row and column. Padding of
-# 1 keeps the size for a kernel of 3, padding of 2 for one of 5. With that, the pixels at the border are seen more often
-# than without padding, but still not as often as those in the middle. Exercise 2.1 asks for a formula that fits all these pictures.
+# With stride 2 and no padding a kernel of 3 gives two by two results, and never sees the last row and column. Padding
+# of 1 keeps the size for a kernel of 3, padding of 2 for one of 5. With that, the pixels at the border are seen more
+# often than without padding, but still not as often as those in the middle. Exercise 2.1 asks for a formula that fits
+# all these pictures.
 #
 # ## Several kernels, several channels
 #

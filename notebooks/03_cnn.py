@@ -339,8 +339,8 @@ np.testing.assert_allclose(np.array(change) / 2e-6, probabilities - right,
 # Training goes against the derivative: the right score goes up, and the wrong ones go down in proportion to how much
 # was believed in them. When the answer is right and sure, nothing is left to push.
 #
-# Change the score of the right level, and leave the other three as they are. Before you move the slider: at which score
-# are the right level and the thorax equally likely? Does the loss fall by as much from 4 to 8 as from −4 to 0?
+# Change the score of the right level, and leave the other three as they are. Before you move the slider: at which
+# score are the right level and the thorax equally likely? Does the loss fall by as much from 4 to 8 as from −4 to 0?
 
 # %%
 def draw_softmax(score):
@@ -368,8 +368,9 @@ organseg.explore(
     start={"score": 0}, score=[-4, -2, -1, 0, 1, 2, 3, 4, 6, 8])
 
 # %% [markdown]
-# Where the right level is believed least, the loss is steepest: from −4 to 0 it falls by almost four, from 4 to 8 by less
-# than a fifth. The pushes always add up to zero, and most of what pushes down hits the level that was believed by mistake.
+# Where the right level is believed least, the loss is steepest: from −4 to 0 it falls by almost four, from 4 to 8 by
+# less than a fifth. The pushes always add up to zero, and most of what pushes down hits the level that was believed by
+# mistake.
 #
 # Keras computes the same from all slices. The levels are given as integers, hence the word *sparse* in its name.
 

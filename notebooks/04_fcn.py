@@ -298,8 +298,8 @@ print(stamped.astype(int))
 #
 # $$(n - 1) \cdot \text{stride} + \text{kernel} = (2 - 1) \cdot 2 + 3 = 5$$
 #
-# Watch it happen, stamp by stamp. The darker a pixel, the more stamps have reached it. Before you move the second slider:
-# how large will the output be with stride 1, and with stride 3? How many stamps will reach its middle?
+# Watch it happen, stamp by stamp. The darker a pixel, the more stamps have reached it. Before you move the second
+# slider: how large will the output be with stride 1, and with stride 3? How many stamps will reach its middle?
 
 # %%
 def draw_stamps(stamps, stride):
@@ -331,8 +331,8 @@ organseg.explore(
     start={"stamps": 2, "stride": 2}, stamps=range(5), stride=[1, 2, 3])
 
 # %% [markdown]
-# With stride 1 the four stamps share a middle of two by two pixels. With stride 3, as large as the kernel, they lie side
-# by side, and no pixel gets more than one.
+# With stride 1 the four stamps share a middle of two by two pixels. With stride 3, as large as the kernel, they lie
+# side by side, and no pixel gets more than one.
 #
 # Keras has a layer for it.
 

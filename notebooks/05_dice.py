@@ -165,9 +165,9 @@ np.testing.assert_allclose(2 * jaccard / (1 + jaccard), dice)
 # two they print. The formula holds case by case; for means over cases, the mean Dice does not give the mean Jaccard,
 # and the two may rank networks differently. The paper {cite}`roth2018` prints Dice, and so do we.
 #
-# Get a feeling for the numbers: move the prediction B over the organ A, and change its size. A is
-# thirteen pixels wide. Guess first: how far may a B of the same size be off, so that Dice is still above one half? And
-# what is the best Dice of a B that has half of A's pixels?
+# Get a feeling for the numbers: move the prediction B over the organ A, and change its size. A is thirteen pixels
+# wide. Guess first: how far may a B of the same size be off, so that Dice is still above one half? And what is the
+# best Dice of a B that has half of A's pixels?
 
 # %%
 def disc(centre, radius):
@@ -196,8 +196,8 @@ organseg.explore(
 
 # %% [markdown]
 # A B of the same size may be off by more than a third of its width, and still have a Dice of one half: that is no good
-# mask. A B with half of A's pixels gets two thirds at most. Too small or too large, it forgives small shifts: as long as
-# one of the discs lies within the other, nothing changes.
+# mask. A B with half of A's pixels gets two thirds at most. Too small or too large, it forgives small shifts: as long
+# as one of the discs lies within the other, nothing changes.
 #
 # And the lazy answer? It gets what it deserves:
 
@@ -715,12 +715,12 @@ organseg.explore(
 
 # %% [markdown]
 # Move the slider down, and look for the best mask in colour, with the outline of the true artery around it. At 0.5
-# little or nothing is left of the artery, while far below there is a mask that overlaps with it. So cross-entropy had learned where the artery may be, but gave
-# it a small chance, and a small chance does not make a mask. The accuracy sees no reason to complain: it hardly moves,
-# except where the threshold is so low that false artery appears in many places. That Dice is gained far below 0.5 is
-# what the second form of the gradient said. The best threshold here can be lower still than half of the Dice reached:
-# after so short a training the probabilities are not yet true chances. (We looked for it on the test slices, to
-# understand; as a method that would be cheating.)
+# little or nothing is left of the artery, while far below there is a mask that overlaps with it. So cross-entropy had
+# learned where the artery may be, but gave it a small chance, and a small chance does not make a mask. The accuracy
+# sees no reason to complain: it hardly moves, except where the threshold is so low that false artery appears in many
+# places. That Dice is gained far below 0.5 is what the second form of the gradient said. The best threshold here can
+# be lower still than half of the Dice reached: after so short a training the probabilities are not yet true chances.
+# (We looked for it on the test slices, to understand; as a method that would be cheating.)
 
 # %% [markdown]
 # ## Weights
