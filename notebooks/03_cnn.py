@@ -349,13 +349,13 @@ def draw_softmax(score):
     figure, panels = plt.subplots(1, 3, figsize=(7.6, 2.6),
                                   layout="constrained")
     colours = ["0.6", "tab:orange", "0.6", "0.6"]
+    names = [name.replace(" ", "\n") for name in organseg.BODY_LEVELS]
     for axes, values, title in zip(panels, (moved, p, right - p), (
             "scores", f"probability {p[1]:.3f}", "pushes on the scores")):
         axes.bar(range(4), values, color=colours)
         axes.set_title(title)
         axes.axhline(0, color="black", lw=0.8)
-        axes.set_xticks(range(4), [name.replace(" ", "\n")
-                                   for name in organseg.BODY_LEVELS], fontsize=7)
+        axes.set_xticks(range(4), names, fontsize=7)
     for axes, limits in zip(panels, ((-5, 9), (0, 1), (-1, 1))):
         axes.set_ylim(limits)
     figure.suptitle(f"loss {-np.log(p[1]):.3f}")
