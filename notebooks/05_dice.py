@@ -178,14 +178,16 @@ def disc(centre, radius):
 def draw_overlap(shift, radius):
     A, B = disc(0, 6), disc(shift, radius)
     figure, axes = plt.subplots(figsize=(4.8, 4), layout="constrained")
-    axes.imshow(A + 2 * B, cmap=colours, vmin=0, vmax=3, extent=(-9, 19, -9, 10))
+    axes.imshow(A + 2 * B, cmap=colours, vmin=0, vmax=3,
+                extent=(-9, 19, -9, 10))
     both, either = np.sum(A & B), np.sum(A | B)
     for x, colour, words in ((-8, "#e69f00", f"only A {A.sum() - both}"),
                              (2.5, "#009e73", f"both {both}"),
                              (10, "#56b4e9", f"only B {B.sum() - both}")):
         axes.text(x, -10.3, words, color=colour, weight="bold")
     axes.set(title=f"Dice {2 * both / (A.sum() + B.sum()):.2f}, "
-             f"Jaccard {both / either:.2f}", ylim=(-11, 10), xticks=[], yticks=[])
+             f"Jaccard {both / either:.2f}", ylim=(-11, 10), xticks=[],
+             yticks=[])
 
 
 # %%
