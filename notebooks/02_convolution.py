@@ -221,8 +221,6 @@ np.testing.assert_allclose(signal.correlate2d(image, kernel, mode="valid"),
 # left, so $x$ runs from right to left here.
 
 # %% alt="An axial CT slice in grey: the large liver on the left of the picture, the bright spine and two kidneys below the middle, the spleen on the right, black air around." slide="An axial slice of a phantom. The patient's right is on the left, as radiologists look at it."
-import organseg
-
 case = organseg.make_phantom(1, (128, 128, 40))
 ct_slice = case.image[:, :, 26]
 spacing = case.spacing[0]
@@ -327,6 +325,14 @@ def draw_filtered(before, centre, after):
              xlabel="", ylabel="", title=f"sum {total}, liver "
              f"{round(piece.mean())}, spread {piece.std():.1f}")
 
+
+def spread(before, centre, after):
+    weights = np.array([[before], [centre], [after]])
+    return convolve(ct_slice, weights)[91:101, 74:84].std()
+
+
+assert spread(1, 1, 1) / 3 < 0.7 * spread(0, 1, 0)
+assert spread(-1, 3, -1) > 2 * spread(0, 1, 0)
 
 # %%
 organseg.explore(

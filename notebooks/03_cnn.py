@@ -361,6 +361,10 @@ def draw_softmax(score):
     figure.suptitle(f"loss {-np.log(p[1]):.3f}")
 
 
+log_p = {score: np.log(softmax(np.array([2.0, score, -1.0, 1.0]))[1])
+         for score in (-4, 0, 4, 8)}
+assert log_p[0] - log_p[-4] > 3.9 and log_p[8] - log_p[4] < 0.2
+
 # %%
 organseg.explore(
     draw_softmax, "Bars for the four levels: their scores, their "

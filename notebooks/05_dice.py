@@ -190,6 +190,10 @@ def draw_overlap(shift, radius):
              yticks=[])
 
 
+# more than a third of its 13 pixels off, and half as large
+assert organseg.dice(disc(0, 6), disc(5, 6)) > 0.5
+assert organseg.dice(disc(0, 6), disc(0, 4)) < 0.68
+
 # %%
 organseg.explore(
     draw_overlap, "A disc A, a disc B, and in a third colour their overlap.",
