@@ -388,29 +388,54 @@ def window(hu, centre, width):
 print(window(np.array([-1000, -160, 40, 240, 1000]), centre=40, width=400))
 
 # %% [markdown]
-# Radiologists switch between a few. These are common choices; with a live kernel, try them with the sliders below.
+# Radiologists switch between a few. These are common choices:
 
 # %%
-presets = {"soft tissue": (40, 400), "liver": (80, 150), "lung": (-500, 1400),
-           "bone": (500, 1500)}
+presets = {"soft tissue": (40, 400), "liver": (80, 150), "lung": (-500, 1500),
+           "bone": (300, 1500)}
 for name, (centre, width) in presets.items():
     print(f"{name:12}centre {centre:4}, width {width:4}: "
           f"{centre - width / 2:5.0f} to {centre + width / 2:4.0f} HU")
 
-# %% alt="The slice with the liver in a soft-tissue window: organs in shades of grey, fat dark, bone white, air black."
+# %% [markdown]
+# Below the next slice a bar says which HU gets which grey. The sliders start at the window for soft tissue. Before you
+# move them: which greys will fat and bone have in the window for the liver? Then look for three things: the vessels in
+# the liver, the two dark corners of lung beside the spine, and noise in the air.
+
+# %%
 from matplotlib.figure import Figure
+
+hu = np.linspace(-1100, 450, 311)
+tissues = {-1000: "air", -840: "lung", -110: "fat", 60: "muscle", 220: "bone"}
 
 
 def draw_window(centre, width):
-    figure = Figure(figsize=(3.6, 3.8), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(window(radiological(case.image, 58), centre, width),
-                cmap="gray", vmin=0, vmax=1)
-    axes.set(title=f"centre {centre}, width {width}", xticks=[], yticks=[])
+    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(8, 1))
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    axial = radiological(case.image, 58)[8:90]
+    upper.imshow(window(axial, centre, width), **grey)
+    low, high = centre - width / 2, centre + width / 2
+    upper.set(xticks=[], yticks=[], title=f"{low:.0f} to {high:.0f} HU")
+    lower.imshow(window(hu[np.newaxis], centre, width), aspect="auto",
+                 extent=(hu[0], hu[-1], 0, 1), **grey)
+    lower.set(xticks=list(tissues), yticks=[], xlabel="HU")
+    names = [f"{name}\n{value}" for value, name in tissues.items()]
+    lower.set_xticklabels(names, fontsize=8)
     return figure
 
 
-organseg.explore(draw_window, centre=(-1000, 1000, 40), width=(50, 2000, 400))
+# %%
+organseg.explore(
+    draw_window, "A slice with liver, stomach, spleen and spine, and a bar "
+    "with the grey that each HU gets, from air on the left to bone.",
+    start={"centre": 40, "width": 400}, centre=[-500, -100, 40, 80, 300],
+    width=[50, 150, 400, 1500])
+
+# %% [markdown]
+# The narrower the window, the larger the difference between two tissues inside it, and the more tissues are lost in
+# black and white. At centre 80 and width 150 the vessels stand out in the liver, and so does the noise; fat is as
+# black as air, and bone as white as the vessels. The noise in the air shows only where a wide window reaches below it.
 
 # %% [markdown]
 # A network gets its numbers through a window as well, and a wide one: `organseg.normalise` takes −200 to 300 HU to 0…1.

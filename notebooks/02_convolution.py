@@ -83,19 +83,21 @@ print("sum:", np.sum(window * kernel))
 # left: this kernel measures how much brighter it gets from left to right.
 #
 # Nine such windows fit into the image, three across and three down, so the result has three by three pixels. The next
-# picture shows the window that we worked out, and where its sum goes.
+# picture starts at the window that we worked out, the fifth. Work out the sixth on paper; then move the slider on.
 
-# %% alt="Three grids of numbers. A 5 by 5 image with an orange frame around its middle 3 by 3 pixels; the 3 by 3 kernel; the 3 by 3 result, where the middle number, 19, has an orange frame."
+# %%
 import matplotlib.pyplot as plt
 
 
-def draw_grid(axes, numbers, title, frame=None):
+def draw_grid(axes, numbers, title, frame=None, most=3):
     """Numbers in squares; frame: row, column and size of an orange square."""
-    cmap, low, high = (("RdBu_r", -3, 3) if numbers.min() < 0
+    cmap, low, high = (("RdBu_r", -most, most) if numbers.min() < 0
                        else ("Blues", -10, 40))
     axes.imshow(numbers, cmap=cmap, vmin=low, vmax=high)
     for (row, column), number in np.ndenumerate(numbers):
-        axes.text(column, row, f"{number:g}", ha="center", va="center")
+        known = np.isfinite(number)
+        axes.text(column, row, f"{number:g}" if known else "", ha="center",
+                  va="center")
     if frame:
         row, column, size = frame
         axes.add_patch(plt.Rectangle((column - 0.5, row - 0.5), size, size,
@@ -103,13 +105,35 @@ def draw_grid(axes, numbers, title, frame=None):
     axes.set(title=title, xticks=[], yticks=[])
 
 
-result = np.array([[np.sum(image[i : i + 3, j : j + 3] * kernel)
-                    for j in range(3)] for i in range(3)])
-figure, axes = plt.subplots(1, 3, figsize=(7, 3), width_ratios=(5, 3, 3))
-draw_grid(axes[0], image, "image", frame=(1, 1, 3))
-draw_grid(axes[1], kernel, "kernel")
-draw_grid(axes[2], result, "result", frame=(1, 1, 1))
-plt.show()
+# %%
+def draw_step(window):
+    """The result as far as this window, counted from 1."""
+    places = list(np.ndindex(3, 3))[:window]
+    result = np.full((3, 3), np.nan)
+    for i, j in places:
+        products = image[i : i + 3, j : j + 3] * kernel
+        result[i, j] = products.sum()
+    figure, axes = plt.subplots(1, 4, figsize=(7.5, 3), layout="constrained",
+                                width_ratios=(5, 3, 3, 3))
+    draw_grid(axes[0], image, "image", frame=(i, j, 3))
+    draw_grid(axes[1], kernel, "kernel")
+    draw_grid(axes[2], products, "products", frame=(0, 0, 3), most=16)
+    draw_grid(axes[3], result, "result", frame=(i, j, 1))
+    words = " + ".join(f"({right} − {-left})" for left, _, right in products)
+    figure.suptitle(f"{words} = {products.sum()}")
+
+
+# %%
+import organseg
+
+organseg.explore(
+    draw_step, "A 5 by 5 image with a frame around the window, the kernel, "
+    "their products, and the 3 by 3 result, filled in as far as the window "
+    "has come.", start={"window": 5}, window=range(1, 10))
+
+# %% [markdown]
+# Each window overlaps the one before. In the left column of the result the sums are small: there the window lies over
+# dark pixels alone, or nearly so.
 
 # %% tags=["quiz", "remove-input"]
 from organseg.course.quizzes import quiz
@@ -202,8 +226,6 @@ np.testing.assert_allclose(signal.correlate2d(image, kernel, mode="valid"),
 # left, so $x$ runs from right to left here.
 
 # %% alt="An axial CT slice in grey: the large liver on the left of the picture, the bright spine and two kidneys below the middle, the spleen on the right, black air around." slide="An axial slice of a phantom. The patient's right is on the left, as radiologists look at it."
-import organseg
-
 case = organseg.make_phantom(1, (128, 128, 40))
 ct_slice = case.image[:, :, 26]
 spacing = case.spacing[0]
@@ -290,30 +312,43 @@ np.testing.assert_allclose(convolve(ct_slice, sobel),
 # %% [markdown]
 # ## Choose the weights yourself
 #
-# Three weights along $x$: for the pixel before, the pixel itself, and the pixel after. With a live kernel, move the
-# sliders and find the slope (−½, 0, ½; the page shows this one), a blur (⅓, ⅓, ⅓), a sharper image (−1, 3, −1), and the
-# negative of the slice.
+# Three weights along $x$: for the pixel before, the pixel itself, and the pixel after. First guess what each of these
+# does to the slice, and to the noise in the liver: (−1, 0, 1), (1, 1, 1) and (−1, 3, −1). Then set the sliders. The
+# title says the sum of the weights, and mean and standard deviation in the piece of liver from above; white and black
+# are moved along with the sum.
 
-# %% alt="Two pictures side by side: the CT slice, and the slice filtered with the weights −0.5, 0 and 0.5 along x, in which one side of each organ is bright and the other dark."
-from matplotlib.figure import Figure
-
-
+# %%
 def draw_filtered(before, centre, after):
     weights = np.array([[before], [centre], [after]])
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    show(left, ct_slice, "Slice", vmin=-160, vmax=240)
+    total = weights.sum()
     filtered = convolve(ct_slice, weights)
-    low, high = (-200, 200) if abs(weights.sum()) < 0.1 else (-160, 240)
-    shown = show(right, filtered, f"Weights {before:g}, {centre:g}, {after:g}",
-                 vmin=low, vmax=high)
-    figure.colorbar(shown, label="sum of weighted HU")
-    return figure
+    low, high = sorted((-160 * total, 240 * total)) if total else (-400, 400)
+    figure, axes = plt.subplots(figsize=(3.4, 2.6), layout="constrained")
+    show(axes, filtered, "", vmin=low, vmax=high, extent=(1, 127, 0, 128))
+    piece = filtered[91:101, 74:84]
+    axes.set(xlim=(114, 10), ylim=(41, 113), xticks=[], yticks=[],
+             xlabel="", ylabel="", title=f"sum {total}, liver "
+             f"{round(piece.mean())}, spread {piece.std():.1f}")
 
 
-whole_range = (-3.0, 3.0)
-organseg.explore(draw_filtered, before=(*whole_range, -0.5),
-                 centre=(*whole_range, 0.0), after=(*whole_range, 0.5))
+def spread(before, centre, after):
+    weights = np.array([[before], [centre], [after]])
+    return convolve(ct_slice, weights)[91:101, 74:84].std()
+
+
+assert spread(1, 1, 1) / 3 < 0.7 * spread(0, 1, 0)
+assert spread(-1, 3, -1) > 2 * spread(0, 1, 0)
+
+# %%
+organseg.explore(
+    draw_filtered, "The slice, filtered with three weights along x.",
+    start={"before": -1, "centre": 0, "after": 1}, before=[-1, 0, 1],
+    centre=[0, 1, 3], after=[-1, 0, 1])
+
+# %% [markdown]
+# (−1, 0, 1) is twice the slope: what is uniform has nothing left, and borders stand out. (1, 1, 1) blurs; its spread
+# has to be divided by 3, like its mean, and then it is smaller than before. (−1, 3, −1) makes the image sharper, and
+# the noise much stronger: what blurring gains, sharpening pays for. (1, 0, 0) only moves the slice by a pixel.
 
 # %% [markdown]
 # In a network nobody moves sliders. The weights are *learned*: training changes them so that the network's answers
@@ -386,7 +421,50 @@ np.testing.assert_allclose(from_keras, convolve(ct_slice, sobel)[::2, ::2],
                            atol=0.01)
 
 # %% [markdown]
-# From 126 places every second is kept, from the first on: 63. The exercises ask for the formula.
+# From 126 places every second is kept, from the first on: 63.
+#
+# Size of the kernel, stride and padding together decide where a window stands. Here is an image of six by six in blue,
+# with its padding in grey around it. Each pixel says how many windows see it. The first window has an orange frame,
+# and the next one, a stride further on, a broken one. Before you move a slider, guess: how large is the result of a
+# kernel of 3 with stride 2? Which pixels does it never see? Which padding keeps the size, for a kernel of 3 and for
+# one of 5?
+
+# %%
+def draw_windows(kernel, stride, padding):
+    first, size = 2 - padding, 6 + 2 * padding  # two pixels around the image
+    starts = range(first, first + size - kernel + 1, stride)
+    seen = np.zeros((10, 10), dtype=int)
+    figure, axes = plt.subplots(figsize=(3.8, 4), layout="constrained")
+    for i in starts:
+        for j in starts:
+            seen[i : i + kernel, j : j + kernel] += 1
+    around = np.pad(np.full((6, 6), np.nan), padding, constant_values=1)
+    axes.imshow(seen, cmap="Blues", vmin=-4, vmax=35)
+    axes.imshow(np.pad(around, 2 - padding, constant_values=0), cmap="Greys",
+                vmin=0, vmax=6)
+    for i, j in np.ndindex(size, size):
+        axes.text(first + j, first + i, seen[first + i, first + j],
+                  ha="center", va="center", fontsize=9)
+    for column, style in zip(starts[:2], ("-", "--")):
+        axes.add_patch(plt.Rectangle((column - 0.5, first - 0.5), kernel,
+                                     kernel, fill=False, ec="darkorange",
+                                     ls=style, lw=3))
+    axes.set(title=f"{len(starts)} × {len(starts)} results", xlim=(-0.7, 9.7),
+             ylim=(9.7, -0.7), xticks=[], yticks=[])
+
+
+# %%
+organseg.explore(
+    draw_windows, "An image of 6 by 6 pixels with padding around it, on each "
+    "pixel the number of windows that see it; frames around two windows.",
+    start={"kernel": 3, "padding": 0}, kernel=[2, 3, 5], stride=[1, 2],
+    padding=[0, 1, 2])
+
+# %% [markdown]
+# With stride 2 and no padding a kernel of 3 gives two by two results, and never sees the last row and column. Padding
+# of 1 keeps the size for a kernel of 3, padding of 2 for one of 5. With that, the pixels at the border are seen more
+# often than without padding, but still not as often as those in the middle. Exercise 2.1 asks for a formula that fits
+# all these pictures.
 #
 # ## Several kernels, several channels
 #

@@ -347,6 +347,43 @@ np.testing.assert_allclose(np.array(change) / 2e-6, probabilities - right,
 # Training goes against the derivative: the right score goes up, and the wrong ones go down in proportion to how much
 # was believed in them. When the answer is right and sure, nothing is left to push.
 #
+# Change the score of the right level, and leave the other three as they are. Before you move the slider: at which
+# score are the right level and the thorax equally likely? Does the loss fall by as much from 4 to 8 as from −4 to 0?
+
+# %%
+def draw_softmax(score):
+    moved = np.array([2.0, score, -1.0, 1.0])
+    p = softmax(moved)
+    figure, panels = plt.subplots(1, 3, figsize=(7.6, 2.6),
+                                  layout="constrained")
+    colours = ["0.6", "tab:orange", "0.6", "0.6"]
+    names = [name.replace(" ", "\n") for name in organseg.BODY_LEVELS]
+    for axes, values, title in zip(panels, (moved, p, right - p), (
+            "scores", f"probability {p[1]:.3f}", "pushes on the scores")):
+        axes.bar(range(4), values, color=colours)
+        axes.set_title(title)
+        axes.axhline(0, color="black", lw=0.8)
+        axes.set_xticks(range(4), names, fontsize=7)
+    for axes, limits in zip(panels, ((-5, 9), (0, 1), (-1, 1))):
+        axes.set_ylim(limits)
+    figure.suptitle(f"loss {-np.log(p[1]):.3f}")
+
+
+log_p = {score: np.log(softmax(np.array([2.0, score, -1.0, 1.0]))[1])
+         for score in (-4, 0, 4, 8)}
+assert log_p[0] - log_p[-4] > 3.9 and log_p[8] - log_p[4] < 0.2
+
+# %%
+organseg.explore(
+    draw_softmax, "Bars for the four levels: their scores, their "
+    "probabilities, and how training pushes their scores.",
+    start={"score": 0}, score=[-4, -2, -1, 0, 1, 2, 3, 4, 6, 8])
+
+# %% [markdown]
+# Where the right level is believed least, the loss is steepest: from −4 to 0 it falls by almost four, from 4 to 8 by
+# less than a fifth. The pushes always add up to zero, and most of what pushes down hits the level that was believed by
+# mistake.
+#
 # Keras computes the same from all slices. The levels are given as integers, hence the word *sparse* in its name.
 
 # %%

@@ -311,6 +311,42 @@ print(stamped.astype(int))
 #
 # $$(n - 1) \cdot \text{stride} + \text{kernel} = (2 - 1) \cdot 2 + 3 = 5$$
 #
+# Watch it happen, stamp by stamp. The darker a pixel, the more stamps have reached it. Before you move the second
+# slider: how large will the output be with stride 1, and with stride 3? How many stamps will reach its middle?
+
+# %%
+def draw_stamps(stamps, stride):
+    so_far = np.where(np.arange(4).reshape(2, 2) < stamps, image, 0)
+    size = 3 + stride
+    output = transposed_convolution(so_far, kernel, stride).astype(int)
+    reached = transposed_convolution(so_far > 0, np.ones((3, 3)), stride)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(6, 3.6), width_ratios=(1, 3), layout="constrained")
+    for axes, numbers, shade in ((left, image, so_far > 0),
+                                 (right, output, reached)):
+        axes.imshow(shade, cmap="Blues", vmin=0, vmax=7)
+        for (i, j), number in np.ndenumerate(numbers):
+            axes.text(j, i, number or "", ha="center", va="center")
+        axes.set(xticks=[], yticks=[])
+    i, j = divmod(max(stamps - 1, 0), 2)
+    for axes, step, side in ((left, 1, 1), (right, stride, 3)):
+        if stamps:
+            axes.add_patch(plt.Rectangle((step * j - 0.5, step * i - 0.5), side,
+                                         side, fill=False, ec="C1", lw=3))
+    left.set_title("input")
+    right.set(title=f"output {size}×{size}", xlim=(-0.6, 5.6), ylim=(5.6, -0.6))
+
+
+# %%
+organseg.explore(
+    draw_stamps, "The 2 by 2 input and the output: each pixel of the input "
+    "adds the kernel times its value, in an orange frame.",
+    start={"stamps": 2, "stride": 2}, stamps=range(5), stride=[1, 2, 3])
+
+# %% [markdown]
+# With stride 1 the four stamps share a middle of two by two pixels. With stride 3, as large as the kernel, they lie
+# side by side, and no pixel gets more than one.
+#
 # Keras has a layer for it.
 
 # %%

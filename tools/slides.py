@@ -97,7 +97,7 @@ def picture(cell):
     """The figure of a cell with its text, as (png, text), or the HTML of one that moves, or None."""
     for output in [] if isinstance(cell, str) else cell.outputs:
         data = output.get("data", {})
-        if "organseg-scroller" in "".join(data.get("text/html", "")):
+        if re.search("organseg-(scroller|sliders)", "".join(data.get("text/html", ""))):
             return "".join(data["text/html"])
         if "image/png" in data:
             return base64.b64decode(data["image/png"]), cell.metadata["mystnb"]["image"]["alt"]

@@ -91,8 +91,9 @@ TOO_LARGE = """() => [...Reveal.getCurrentSlide().querySelectorAll('*')].filter(
     return width * height && (left < 0 || top < 0 || right > innerWidth || bottom > innerHeight) && !e.closest('aside');
 }).map(e => `${e.tagName}: ${e.textContent.slice(0, 60)}`)"""
 FOOT = "() => getComputedStyle(Reveal.getCurrentSlide(), '::after').content"
-# A scroller hides the still picture that it has for those without scripts.
-PICTURES = """() => [...Reveal.getCurrentSlide().querySelectorAll('img')].filter(e => !e.closest('.organseg-scroller'))
+# Scrollers and sliders hide the still picture that they have for those without scripts.
+PICTURES = """() => [...Reveal.getCurrentSlide().querySelectorAll('img')]
+    .filter(e => !e.closest('.organseg-scroller, .organseg-sliders'))
     .map(image => [image.alt, image.complete && image.naturalWidth, image.getBoundingClientRect().width])"""
 
 
