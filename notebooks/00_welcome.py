@@ -189,6 +189,9 @@ assert "plain_3002" not in trained_on and "totalseg_example" not in trained_on
 organseg.show_volume(case, labels=prediction)
 
 # %% [markdown]
+# To see a network at work without installing anything, open [Try it](../book/try_it.md) in the course's book: there it
+# segments a phantom, or a CT of your own, inside your browser, and sends nothing anywhere.
+#
 # ## The way there
 #
 # The paper tells its story in three steps, and so does the course. All three networks take a picture. What changes is
