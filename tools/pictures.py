@@ -32,7 +32,7 @@ def panels():
     grey, organs = slice_picture(scan, "axial", index)[body], slice_picture(found, "axial", index, FOUND)[body]
     rows, columns = grey.shape[0] // BLOCK, grey.shape[1] // BLOCK
     blocks = grey[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK, 3).mean(axis=(1, 3))
-    return {"pixels": blocks, "a scan": grey, "seven organs, found by the network": organs}
+    return {"pixels": blocks, "a scan": grey, "seven organs found": organs}
 
 
 def draw(pictures, file, inches, title=""):

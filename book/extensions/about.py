@@ -19,7 +19,7 @@ import organseg
 TEXT_LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 CODE_LICENCE = "https://www.apache.org/licenses/LICENSE-2.0"
 PREVIEW = "preview.png"  # of _static, drawn by tools/pictures.py
-PREVIEW_WORDS = "A CT slice of the abdomen; from left to right it turns from large grey pixels into organs in colour."
+PREVIEW_WORDS = "A slice of an abdomen three times: as large grey pixels, as a scan, and with seven organs in colour."
 LONGEST = 200  # characters of a description
 WITH_SOLUTIONS = "book/misconceptions"  # a page that the site for students lacks
 
@@ -40,6 +40,8 @@ def first_chapter_on_colab(config, folder):
 
 
 def prepare(app, config):
+    # Jupyter Book puts each script of _static onto each page; these are for some pages only.
+    config.html_static_path.append(str(Path(__file__).with_name("scripts")))
     config.html_theme_options["logo"] = {"text": config.html_title, "alt_text": ""}
     words = ""
     if link := first_chapter_on_colab(config, Path(app.srcdir) / "notebooks"):
@@ -58,7 +60,7 @@ def source_to_edit(app, pagename):
     source = Path(app.env.doc2path(pagename))
     if source.suffix == ".ipynb":
         return f"{pagename}.py" if app.tags.has("solutions") else None
-    made = source.read_text(encoding="utf-8").startswith("<!-- Made by")
+    made = re.search("^<!-- made by", source.read_text(encoding="utf-8"), flags=re.IGNORECASE | re.MULTILINE)
     return None if made else f"{pagename}{source.suffix}"
 
 
@@ -116,5 +118,4 @@ def tell(app, pagename, templatename, context, doctree):
 def setup(app):
     app.connect("config-inited", prepare, priority=100)  # before MyST reads its settings
     app.connect("html-page-context", tell)
-    app.add_css_file("product.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,7 +2,7 @@
 (() => {
   const chapters = [...document.querySelectorAll("article.bd-article > section > section")];
   const form = document.createElement("form");
-  form.className = "choose";
+  form.className = "filter";
   form.innerHTML = `<label>Chapter <select><option value="">all</option></select></label>
     <label>Words <input type="search" placeholder="e.g. softmax"></label><output aria-live="polite"></output>`;
   const [choice, words, said] = ["select", "input", "output"].map((name) => form.querySelector(name));
