@@ -14,6 +14,7 @@ NAME    ?= totalsegmentator-small
 OUT     ?= data/$(NAME)
 LOCK_OPTIONS ?=
 SOLUTIONS ?= yes
+PORT    ?= 8000
 
 # The tests whose subject computes with Keras: they run once more under JAX.
 TESTS_OF_BACKEND := tests/core/test_networks.py tests/core/test_losses.py tests/core/test_augmentation.py \
@@ -49,7 +50,7 @@ READY_BENCH := $(VENV_BENCH)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures situations address demo \
+.PHONY: help course test unit test-colab test-here notebooks pages lab student book serve slides map pictures situations address demo \
         data lint format figures-check gpu-check bench mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
@@ -93,7 +94,13 @@ book: $(if $(filter no,$(SOLUTIONS)),$(READY),pages) ## build the book from the 
 	@rm -rf $(BUILD)/book
 	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/notebooks.py site $(BUILD)/site)
 	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/site,.) --path-output $(BUILD)/book -W --keep-going -q
-	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser)"
+	$(PY) tools/try_it.py $(BUILD)/book/_build/html
+	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser; \`make serve\` opens it from this machine,"
+	@echo "as the page 'Try it' needs it)"
+
+serve: ## open the built book from this machine, where the page that runs the network works (PORT=8000)
+	@test -f $(BUILD)/book/_build/html/index.html || $(MAKE) --no-print-directory book
+	$(PY) tools/serve.py $(BUILD)/book/_build/html --port $(PORT)
 
 slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter (NAMES="02 05": these)
 	@rm -rf $(BUILD)/slides

@@ -34,7 +34,9 @@ def sentence(measured):
     told = ", ".join(f"{step:.2g} s ({name})" for name, step in steps(measured))
     if not told:
         return "Hours on a GPU are by arithmetic; none was measured."
-    return f"Measured on {measured['gpu']['date']}, a training step of the full network: {told}; the rest is arithmetic."
+    return (
+        f"Measured on {measured['gpu']['date']}, a training step of the full network: {told}; the rest is arithmetic."
+    )
 
 
 def rows(measured):

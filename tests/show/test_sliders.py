@@ -1,10 +1,11 @@
-"""Sliders around a function that draws, in a kernel that listens and in a place without one."""
+"""Sliders around a function that draws: one picture for each combination of values, in a real browser too."""
 
 import base64
+import html
 import io
-import sys
+import json
+import re
 
-import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -12,15 +13,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from organseg.errors import OrgansegError
-from organseg.show import sliders
-from organseg.show.sliders import WIDGET_VIEW, explore
+from organseg.show.sliders import LARGEST, explore
 
 
-def draw_window(level, width):
-    """Grey as bright as the level, on pyplot."""
-    plt.subplots(figsize=(2, 1))
+def draw_grey(level, width=1):
+    """A picture as grey as the level, on pyplot."""
+    plt.subplots(figsize=(1 + width, 1))
     plt.axis("off")
-    plt.imshow(np.full((4, 4), level), cmap="gray", vmin=level - width, vmax=level + width)
+    plt.imshow(np.full((4, 4), level), cmap="gray", vmin=0, vmax=100, extent=(0, 1, 0, 1), aspect="auto")
 
 
 def draw_returned(power, colour="red"):
@@ -29,132 +29,106 @@ def draw_returned(power, colour="red"):
     return figure
 
 
-class Shell:
-    kernel = object()
+def data(shown):
+    page = shown._repr_mimebundle_()["text/html"]
+    return json.loads(html.unescape(re.search(r'data-frames="([^"]*)"', page)[1]))
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What explore displays, as bundles, as if a kernel ran."""
-    bundles = []
-    monkeypatch.setattr(sliders, "get_ipython", Shell)
-    monkeypatch.setattr(sliders, "display", lambda bundle, raw: bundles.append(bundle))
-    return bundles
+def picture(text):
+    return Image.open(io.BytesIO(base64.b64decode(text)))
 
 
-def picture(bundle):
-    return Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+def middle(text):
+    image = picture(text).convert("L")
+    return image.getpixel((image.width // 2, image.height // 2))
 
 
-def test_one_bundle_with_the_sliders_the_still_picture_and_words(shown):
-    explore(draw_window, level=(-200, 300, 40), width=(50, 1000, 400))
-    (bundle,) = shown
-    assert set(bundle) == {WIDGET_VIEW, "image/png", "text/plain"}
-    assert bundle["text/plain"] == "explore(draw_window): level=40, width=400"
-    assert picture(bundle).size == (200, 100)
-    assert bundle[WIDGET_VIEW]["version_major"] == 2 and bundle[WIDGET_VIEW]["model_id"]
+def test_there_is_a_picture_for_each_combination_and_the_last_slider_runs_fastest():
+    found = data(explore(draw_grey, level=[0, 50, 100], width=[1, 3]))
+    assert found["names"] == ["level", "width"] and found["values"] == [["0", "50", "100"], ["1", "3"]]
+    assert [picture(frame).size for frame in found["frames"]] == [(200, 100), (400, 100)] * 3
+    assert [middle(frame) for frame in found["frames"]] == pytest.approx([0, 0, 127, 127, 255, 255], abs=4)
 
 
-def test_the_still_picture_is_that_of_the_start_values_and_the_same_every_time(shown):
-    for start in (2.0, 2.0, 3.0):
-        explore(draw_returned, power=(0.0, 4.0, start), colour=["red", "blue"])
-    assert shown[0]["image/png"] == shown[1]["image/png"] != shown[2]["image/png"]
-    assert shown[0]["text/plain"] == "explore(draw_returned): power=2.0, colour=red"
-    red, green, blue = np.asarray(picture(shown[0]).convert("RGB"), int).reshape(-1, 3).T
-    assert np.any((red > 200) & (green < 50) & (blue < 50)) and not np.any((blue > 200) & (red < 50))
+def test_the_still_picture_is_that_of_the_start_values():
+    shown = explore(draw_grey, "A grey <field>", start={"level": 100}, level=[0, 100], width=[1])
+    assert repr(shown) == "Sliders: level=100, width=1 (of 2 pictures)"
+    page = shown._repr_mimebundle_()["text/html"]
+    still = re.search(r'<img src="data:image/webp;base64,([^"]*)" alt="([^"]*)"', page)
+    assert middle(still[1]) > 250 and html.unescape(still[2]) == "A grey <field> (level=100, width=1)"
+    assert data(shown)["start"] == [1, 0]
 
 
-def test_letting_a_slider_go_draws_anew():
-    ranges = {"power": sliders._complete_range("power", (0.0, 4.0, 1.0)), "colour": ["red", "blue"]}
-    box = sliders._box(draw_returned, ranges, b"")
-    power, colour, shown, trouble = box.children
-    assert (power.description, colour.description, power.continuous_update) == ("power", "colour", False)
-    assert (power.min, power.max, power.step, power.readout_format) == (0, 4, 0.01, ".2f")
-    power.value = 3.0
-    cubic = shown.value
-    assert Image.open(io.BytesIO(cubic)).size == (300, 200)
-    colour.value = "blue"
-    assert shown.value != cubic and trouble.value == ""
+def test_a_returned_figure_is_taken_and_choices_may_be_words():
+    found = data(explore(draw_returned, power=[1.0, 0.25], colour=["red", "blue"]))
+    assert found["values"] == [["1", "0.25"], ["red", "blue"]]
+    red, green, blue = np.asarray(picture(found["frames"][1]), int).reshape(-1, 3).T
+    assert np.any((blue > 200) & (red < 50)) and not np.any((red > 200) & (blue < 50))
 
 
-def test_an_error_in_the_function_is_seen_and_the_next_value_clears_it():
-    def fails_at(n):
-        if n == 2:
-            raise ZeroDivisionError("two is not allowed")
-        plt.plot([n])
-
-    n, _, trouble = sliders._box(fails_at, {"n": (1, 3, 1, 1)}, b"").children
-    n.value = 2
-    assert trouble.value == "ZeroDivisionError: two is not allowed"
-    n.value = 3
-    assert trouble.value == ""
-    assert plt.get_fignums() == []
-
-
-def test_sliders_are_whole_or_decimal():
-    for given, kind, step in [
-        ((0, 10, 5), ipywidgets.IntSlider, 1),
-        ((0, 10, 5, 5), ipywidgets.IntSlider, 5),
-        ((0, 1.0, 0.5), ipywidgets.FloatSlider, 0.01),
-        ((0.0, 0.02, 0.01), ipywidgets.FloatSlider, 0.0001),
-        ((0, 300.0, 1), ipywidgets.FloatSlider, 1),
-    ]:
-        slider = sliders._control("max_shift", sliders._complete_range("max_shift", given))
-        assert type(slider) is kind and slider.step == pytest.approx(step) and slider.value == given[2]
-        assert slider.description == "max shift"
-
-
-def test_figures_of_others_stay_and_none_is_left(shown):
+def test_figures_of_others_stay_and_none_is_left():
     own = plt.figure()
-    explore(draw_window, level=(0, 2, 1), width=(1, 3, 2))
-    explore(draw_returned, power=(0, 4, 2))
+    explore(draw_grey, level=[0, 1])
     assert plt.get_fignums() == [own.number] and plt.gcf() is own
     plt.close(own)
-    explore(draw_window, level=(0, 2, 1), width=(1, 3, 2))
-    assert plt.get_fignums() == []
 
 
-def test_colab_gets_the_sliders_alone(monkeypatch, shown):
-    monkeypatch.setitem(sys.modules, "google.colab", object())
-    explore(draw_window, level=(0, 2, 1), width=(1, 3, 2))
-    assert set(shown[0]) == {WIDGET_VIEW, "text/plain"}
+def test_pictures_that_need_too_much_room_lose_some_quality_and_then_are_refused():
+    noise = np.random.default_rng(0).random((12, 200, 300))
+
+    def draw(n):
+        figure = Figure(figsize=(3, 2))
+        figure.add_axes((0, 0, 1, 1)).imshow(noise[n], cmap="gray")
+        return figure
+
+    frames = data(explore(draw, n=range(6)))["frames"]
+    assert 0.3 * LARGEST < sum(map(len, frames)) <= LARGEST
+    with pytest.raises(OrgansegError, match="expected at most 300; take fewer"):
+        explore(lambda n, m: draw(n), n=range(12), m=range(6))
 
 
-def test_without_a_kernel_there_is_no_widget(monkeypatch, shown, capsys):
-    monkeypatch.setattr(sliders, "get_ipython", lambda: object())  # IPython in a terminal
-    explore(draw_window, level=(0, 2, 1), width=(1, 3, 2))
-    assert set(shown[0]) == {"image/png", "text/plain"}
-    monkeypatch.setattr(sliders, "get_ipython", lambda: None)  # plain Python
-    explore(draw_window, level=(0, 2, 1), width=(1, 3, 2))
-    assert capsys.readouterr().out == "explore(draw_window): level=1, width=2\n" and len(shown) == 1
-
-
-BAD = {
-    "two numbers": ((1, 2), "expected .low, high, start."),
-    "no tuple": (5, "expected .low, high, start."),
-    "start outside": ((0, 10, 11), "low ≤ start ≤ high"),
-    "wrong order": ((10, 0, 5), "low ≤ start ≤ high"),
-    "no range": ((1, 1, 1), "low ≤ start ≤ high"),
-    "step 0": ((0, 10, 5, 0), "step above 0"),
-    "words": (("a", "b", "c"), "as a list"),
-    "no choices": ([], "at least one"),
-    "not a number": ((0, float("nan"), 1), "numbers with low"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_slider_is_said_in_one_line(name, shown):
-    given, words = BAD[name]
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"level": []}, "found no value"),
+        ({"level": [1], "start": {"level": 2}}, "found no value 2"),
+        ({"level": [1], "start": {"depth": 2}}, "found no value 2"),
+        ({"level": [1], "depth": [2]}, "unexpected keyword argument 'depth'"),
+        ({}, "missing 1 required positional argument"),
+    ],
+)
+def test_a_bad_slider_is_said_in_one_line(given, words):
     with pytest.raises(OrgansegError, match=words) as error:
-        explore(draw_window, level=given, width=(1, 3, 2))
-    assert str(error.value).startswith("explore(level=") and "\n" not in str(error.value) and not shown
+        explore(draw_grey, **given)
+    assert "\n" not in str(error.value)
 
 
-def test_wrong_names_and_missing_pictures_are_said_in_one_line(shown):
-    with pytest.raises(OrgansegError, match="found sliders for levle, width; expected its parameters level, width"):
-        explore(draw_window, levle=(0, 2, 1), width=(1, 3, 2))
-    with pytest.raises(OrgansegError, match="expected its parameters level, width"):
-        explore(draw_window, level=(0, 2, 1))
-    with pytest.raises(OrgansegError, match="found no picture"):
-        explore(lambda n: n, n=(0, 2, 1))
-    assert plt.get_fignums() == []
+def test_an_error_in_the_function_comes_through():
+    with pytest.raises(ZeroDivisionError):
+        explore(lambda n: 1 / n, n=[0])
+
+
+def test_in_a_browser_the_sliders_move_by_keys_and_the_picture_follows(browser):
+    page = browser.new_page()
+    page.set_content(explore(draw_grey, level=[0, 50, 100], width=[1, 3])._repr_mimebundle_()["text/html"])
+    level, width = page.get_by_label("level"), page.get_by_label("width")
+    assert level.input_value() == "0" and page.locator("img:visible").count() == 1
+    shown = page.locator("img:visible")
+
+    def brightness():
+        return shown.evaluate("""async (image) => {
+          await image.decode();
+          const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), pen = canvas.getContext("2d");
+          pen.drawImage(image, 0, 0);
+          return [image.naturalWidth, pen.getImageData(image.naturalWidth / 2, image.naturalHeight / 2, 1, 1).data[0]];
+        }""")
+
+    assert brightness() == [200, pytest.approx(0, abs=4)]
+    level.focus()
+    page.keyboard.press("ArrowRight")
+    assert brightness() == [200, pytest.approx(127, abs=4)]
+    width.focus()
+    page.keyboard.press("End")
+    assert brightness() == [400, pytest.approx(127, abs=4)]
+    assert level.get_attribute("aria-valuetext") == "level 50" and "50" in page.inner_text("label >> nth=0")
+    page.close()

@@ -1,135 +1,103 @@
-"""Sliders around a function that draws, alive where a kernel runs; elsewhere a still picture."""
+"""Sliders around a function that draws: all their pictures are drawn at once, and no kernel is
+needed to move them. They work in the book, in JupyterLab and on Colab alike."""
 
-import inspect
+import base64
 import io
-import math
-import sys
+import itertools
 
 import matplotlib.pyplot as plt
-from IPython import get_ipython
-from IPython.display import display
+import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from organseg.errors import OrgansegError
-from organseg.show.picture import as_text
+from organseg.show.picture import Shown, fill_page
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+LARGEST = 300_000  # letters: a notebook stays small, a page loads fast
+QUALITIES = (None, 90, 80, 65, 50)  # lossless if there is room, else the first that fits
 
 
-def explore(function, **sliders):
-    """Show a picture and a slider for each of the numbers that it depends on.
+def explore(function, words="", start=None, **sliders):
+    """A picture, and a slider for each of the values that it depends on. A notebook shows it if
+    this is the last line of a cell.
 
-    With a live kernel, the picture is drawn anew when a slider is let go. A stored notebook and the
-    pages of the book, which have no kernel, show the picture for the start values.
+    * `function` : returns a matplotlib Figure, or draws one with pyplot; it is called once for
+      every combination of values
+    * `words` : what is to be seen, for those who do not see it
+    * `start` : dict of the values shown first; by default the first of each slider
+    * each other argument is named as a parameter of the function: a list of its values, in the
+      slider's order
 
-    The function returns a matplotlib Figure, or draws one with pyplot. Each of its parameters gets
-    (low, high, start) or (low, high, start, step), all integers or with decimals; or a list of
-    choices, the first being the start. OrgansegError: a slider does not say this, or the function
-    has no such parameter.
+    OrgansegError: the function has no such parameter or draws nothing, a start is none of the
+    values, or the pictures need more than 300 kB.
 
-    >>> explore(plt.axhline, y=(0.0, 1.0, 0.5))
-    explore(axhline): y=0.5
+    >>> explore(lambda y: plt.axhline(y).figure, start={"y": 2}, y=[1, 2, 3])
+    Sliders: y=2 (of 3 pictures)
     """
-    ranges = {name: _complete_range(name, given) for name, given in sliders.items()}
-    signature, title = inspect.signature(function), f"explore({function.__name__}): "
-    try:
-        signature.bind(**sliders)
-    except TypeError as error:
-        found = f"{title}found sliders for {', '.join(sliders) or 'nothing'}"
-        expected = f"expected its parameters {', '.join(signature.parameters)}"
-        raise OrgansegError(f"{found}; {expected}") from error
-    start = {name: one[0] if isinstance(one, list) else one[2] for name, one in ranges.items()}
-    still = _png_of(function, start)
-    words = title + ", ".join(f"{name}={value}" for name, value in start.items())
-    shell = get_ipython()
-    if shell is None:
-        print(words)
-        return
-    bundle = {"text/plain": words, "image/png": as_text(still)}
-    if hasattr(shell, "kernel"):
-        box = _box(function, ranges, still)
-        bundle[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": box.model_id}
-        if "google.colab" in sys.modules:  # always a live kernel; it would prefer the picture
-            del bundle["image/png"]
-    display(bundle, raw=True)
+    values = {name: list(given) for name, given in sliders.items()}
+    first = {name: given[0] for name, given in values.items() if given} | (start or {})
+    for name in {**values, **first}:
+        if first.get(name) not in values.get(name, []):
+            found = f"explore({name}={values.get(name)}): found no value {first.get(name)} in it"
+            raise OrgansegError(f"{found}; expected a list of values, one of them the start")
+    frames = [_frame(function, dict(zip(values, chosen, strict=True)))
+              for chosen in itertools.product(*values.values())]  # fmt: skip
+    at = [given.index(first[name]) for name, given in values.items()]
+    pictures = _encoded(frames)
+    data = {
+        "names": [name.replace("_", " ") for name in values],
+        "values": [[_told(value) for value in given] for given in values.values()],
+        "start": at,
+        "frames": pictures,
+    }
+    shown = ", ".join(f"{name}={_told(first[name])}" for name in values)
+    still = pictures[int(np.ravel_multi_index(at, [len(given) for given in values.values()]))]
+    page = fill_page("sliders.html", data, still, f"{words or 'A picture with sliders'} ({shown})")
+    return Shown(f"Sliders: {shown} (of {len(frames)} pictures)", {"text/html": page})
 
 
-def _complete_range(name, given):
-    """(low, high, start, step), of which the step may have been missing; or a list of choices."""
-    if isinstance(given, list) and given:
-        return given
-    try:
-        low, high, start, *steps = given
-        fine = 10.0 ** math.floor(math.log10((high - low) / 50))
-        (step,) = steps or [1 if _are_whole(given) else fine]
-        if low <= start <= high and step > 0:
-            return low, high, start, step
-    except (TypeError, ValueError, OverflowError):
-        pass  # not three or four numbers, or high is not above low
-    raise OrgansegError(
-        f"explore({name}={given!r}): expected (low, high, start) or (low, high, start, step), "
-        "numbers with low ≤ start ≤ high and a step above 0; or choices as a list of at least one"
-    )
+def _told(value):
+    """A value as the slider states it."""
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def _are_whole(numbers):
-    return all(isinstance(number, int) for number in numbers)
-
-
-def _png_of(function, values):
+def _frame(function, values):
     """The picture for these values; pyplot keeps the figures that it had, and no other."""
     before = set(plt.get_fignums())
     try:
-        plt.figure()
-        returned = function(**values)
-        figure = returned if isinstance(returned, Figure) else plt.gcf()
+        try:
+            figure = function(**values)
+        except TypeError as error:
+            if f"{function.__name__}()" not in str(error):
+                raise
+            found = f"explore({', '.join(values)}): {error}"
+            raise OrgansegError(f"{found}; expected the function's parameters") from None
+        figure = figure if isinstance(figure, Figure) else plt.gcf()
         if not figure.axes:
             found = f"{function.__name__}: found no picture"
             raise OrgansegError(f"{found}; expected a Figure returned or drawn by pyplot")
-        if not figure.get_layout_engine() and all(one.get_subplotspec() for one in figure.axes):
-            figure.tight_layout()
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi="figure")
-        return file.getvalue()
+        return Image.open(file).convert("RGB")
     finally:
         for number in set(plt.get_fignums()) - before:
             plt.close(number)
 
 
-def _box(function, ranges, still):
-    """The sliders above the picture, as one widget."""
-    import ipywidgets
-
-    controls = {name: _control(name, given) for name, given in ranges.items()}
-    layout = {"max_width": "100%", "align_self": "flex-start"}
-    picture = ipywidgets.Image(value=still, format="png", layout=layout)
-    trouble = ipywidgets.Label()
-
-    def draw_anew(_):
-        try:
-            values = {name: control.value for name, control in controls.items()}
-            picture.value, trouble.value = _png_of(function, values), ""
-        except Exception as error:  # an error inside a widget would vanish in the kernel's log
-            trouble.value = f"{type(error).__name__}: {error}"
-
-    for control in controls.values():
-        control.style.description_width = f"{0.65 * max(map(len, ranges)) + 1:.0f}em"
-        control.observe(draw_anew, names="value")
-    return ipywidgets.VBox([*controls.values(), picture, trouble])
+def _encoded(frames):
+    """Every picture as WebP in base64, all of them as well as the limit has room for."""
+    best = None
+    for quality in QUALITIES:
+        tried = [_webp(frame, quality) for frame in frames]
+        best = [min(pair, key=len) for pair in zip(best or tried, tried, strict=True)]
+        if (size := sum(map(len, best))) <= LARGEST:
+            return best
+    found = f"found {len(frames)} pictures of {size / 1000:.0f} kB together"
+    raise OrgansegError(f"{found}; expected at most {LARGEST // 1000}; take fewer or smaller ones")
 
 
-def _control(name, given):
-    import ipywidgets
-
-    if isinstance(given, list):
-        choices = [(str(choice), choice) for choice in given]
-        control = ipywidgets.Dropdown(options=choices, value=given[0])
-    else:
-        whole = _are_whole(given)
-        low, high, start, step = given if whole else map(float, given)
-        control = ipywidgets.interactive.widget_from_abbrev((low, high, step), start)
-        control.continuous_update, control.layout.width = False, "36em"
-        if not whole:
-            control.readout_format = f".{max(0, -math.floor(math.log10(step) + 1e-9))}f"
-    control.layout.max_width, control.description = "100%", name.replace("_", " ")
-    return control
+def _webp(picture, quality):
+    options = {"quality": quality} if quality else {"lossless": True}
+    file = io.BytesIO()
+    picture.save(file, format="webp", method=4, **options)
+    return base64.b64encode(file.getvalue()).decode()
