@@ -42,7 +42,7 @@ def first_chapter_on_colab(config, folder):
 def prepare(app, config):
     # Jupyter Book puts each script of _static onto each page; these are for some pages only.
     config.html_static_path.append(str(Path(__file__).with_name("scripts")))
-    config.html_theme_options["logo"] = {"text": config.html_title, "alt_text": ""}
+    config.html_theme_options["logo"] = {"text": config.html_title, "alt_text": "Logo"}
     words = ""
     if link := first_chapter_on_colab(config, Path(app.srcdir) / "notebooks"):
         app.tags.add("address")
