@@ -50,7 +50,8 @@ READY_BENCH := $(VENV_BENCH)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test unit test-colab test-here notebooks pages lab student book serve slides map pictures situations address demo \
+.PHONY: help course test unit test-colab test-here notebooks pages lab student student-branch results book serve slides map \
+        pictures situations address demo \
         data lint format figures-check gpu-check bench mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
@@ -87,13 +88,20 @@ pages: $(READY) ## make the pages for instructors, from the chapters and book/sc
 lab: $(READY) ## open the notebooks in JupyterLab, which does not list the texts that they are made from
 	$(VENV)/bin/jupyter lab --notebook-dir=notebooks --ContentsManager.hide_globs='*.py' --ContentsManager.hide_globs=__pycache__
 
-student: $(READY) ## write the notebooks without solutions into build/student, and run each of them
-	$(PY) tools/notebooks.py student $(BUILD)/student
+student: $(READY) ## write the course without solutions into build/student, and run each notebook there
+	$(PY) tools/students.py run $(BUILD)/student
+
+student-branch: $(READY) ## publish it on the branch `student`, without a run (TO=git@github.com:YOU/class.git: in another repository)
+	$(PY) tools/students.py publish $(BUILD)/student $(TO)
+
+results: $(READY) ## join the records of a class (FOLDER=records) into one table, build/results.csv
+	@$(if $(FOLDER),,echo "found no folder; say make results FOLDER=records: the files that students handed in"; exit 2)
+	$(PY) tools/results.py "$(FOLDER)" --out $(BUILD)/results.csv
 
 book: $(if $(filter no,$(SOLUTIONS)),$(READY),pages) ## build the book from the stored outputs (SOLUTIONS=no: for students, without solutions)
 	@rm -rf $(BUILD)/book
-	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/notebooks.py site $(BUILD)/site)
-	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/site,.) --path-output $(BUILD)/book -W --keep-going -q
+	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/students.py write $(BUILD)/student)
+	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/student,.) --path-output $(BUILD)/book -W --keep-going -q
 	$(PY) tools/try_it.py $(BUILD)/book/_build/html
 	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser; \`make serve\` opens it from this machine,"
 	@echo "as the page 'Try it' needs it)"
@@ -118,6 +126,7 @@ situations: $(READY) ## run what can go wrong with people's files, and write the
 	PYTHONPATH=tests/command $(PY) tests/command/situations.py
 
 address: $(READY) ## set the repository's address: make address URL=https://github.com/YOU/organseg (REF=v0.1.0: a tag)
+	@$(if $(filter undefined,$(origin URL)),echo "found no address; say make address URL=https://github.com/YOU/organseg (URL= takes it away)"; exit 2)
 	$(PY) tools/notebooks.py address "$(URL)" $(REF)
 
 demo: $(READY) ## make phantom cases, train, predict, score, from the command line; says where the results are

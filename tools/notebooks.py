@@ -1,18 +1,16 @@
 """From the text that people write (`notebooks/NN_name.py`) to the notebook with its outputs (`NN_name.ipynb`).
 
     python tools/notebooks.py run [NAMES]      make and run the notebooks whose code changed, or these
-    python tools/notebooks.py student FOLDER   write the notebooks without solutions, and run them
-    python tools/notebooks.py site FOLDER      write what the book is built from, without solutions
     python tools/notebooks.py address URL REF  set the repository's address, and its branch (main) or tag:
                                                what Colab buttons open and first cells install
 
 The minutes, memory and download in a chapter's head and its first code cell are written here, into both files.
+What students get is written by tools/students.py.
 """
 
 import argparse
 import os
 import re
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -30,11 +28,10 @@ NOTEBOOKS = ROOT / "notebooks"
 CONFIG = ROOT / "_config.yml"
 CELL_TIMEOUT = 1200  # seconds, as in `make test`: a slow and busy machine needs them
 MEASURED = "**Measured:**"
-INSTRUCTORS = "For instructors"  # the part of _toc.yml that students do not get
 GITHUB = r"(?:(?:https?://)?(?:www\.)?github\.com/|(?:ssh://)?git@github\.com[:/])([\w-]+)/([\w-][\w.-]*?)(?:\.git)?/*"
 ON_A_GPU = re.compile(r"\.fit\(|\.train_on_batch\(|organseg\.(train|predict|predict_probabilities)\(")
 SETUP = """\
-# @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
+# @title Set-up: installs organseg on Colab, and does nothing where it is there
 import importlib.util
 import os
 import subprocess
@@ -49,10 +46,13 @@ if importlib.util.find_spec("organseg") is None:
                 return [str(self)]  # one line in a notebook
 
         raise NotInstalled(
-            "organseg is not installed, and this notebook has no address to install it from. On your own computer: run "
-            "`make lab`. For Colab, an instructor sets the address: `make address URL=https://github.com/YOU/organseg`"
+            "organseg is not installed, and this notebook has no address to "
+            "install it from. On your own computer: run `make lab`. For Colab, "
+            "an instructor sets the address: "
+            "`make address URL=https://github.com/YOU/organseg`"
         )
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", source]
+    subprocess.run(pip, check=True)
 """
 
 
@@ -71,15 +71,12 @@ def address():
     return yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]["url"] or ""
 
 
-def source():
-    """What first cells install: the repository at the branch or tag that Colab buttons open, where there is one."""
+def setup_cell(branch=None):
+    """The first code cell of every notebook: it installs organseg, where there is none, from the branch or tag that
+    Colab's buttons open."""
     repository = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]
-    return f"git+{repository['url']}@{repository['branch']}" if repository["url"] else ""
-
-
-def setup_cell():
-    """The first code cell of every notebook: it fetches organseg from the repository, where it is not installed."""
-    return SETUP.format(source=source()).strip()
+    source = f"git+{repository['url']}@{branch or repository['branch']}" if repository["url"] else ""
+    return SETUP.format(source=source).strip()
 
 
 def has_tag(cell, tag):
@@ -238,43 +235,22 @@ def store(path, notebook, measures):
     nbformat.write(notebook, path.with_suffix(".ipynb"))
 
 
-# For students and instructors
-
-
-def student(folder):
-    """Write the notebooks without solutions, with the outputs of the other cells."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in chapters():
-        notebook = made(path)
-        notebook.cells = [cell for cell in notebook.cells if not has_tag(cell, "solution")]
-        nbformat.write(notebook, folder / path.with_suffix(".ipynb").name)
-    return sorted(folder.glob("*.ipynb"))
-
-
-def site(folder):
-    """Write what the book is built from, without solutions and without the pages for instructors, which have them."""
-    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    dropped = [part for part in contents["parts"] if part["caption"] == INSTRUCTORS]
-    names = [Path(page["file"]).name for part in dropped for page in part["chapters"]]
-    contents["parts"] = [part for part in contents["parts"] if part not in dropped]
-    shutil.rmtree(folder, ignore_errors=True)
-    left_out = shutil.ignore_patterns("__pycache__", *(f"{name}.md" for name in names))
-    shutil.copytree(ROOT / "book", folder / "book", ignore=left_out)
-    shutil.copytree(ROOT / "_static", folder / "_static")
-    shutil.copy(CONFIG, folder)
-    student(folder / "notebooks")
-    (folder / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
-    link = re.compile(rf"\[([^\]]*)\]\((?:\.\./book/)?(?:{'|'.join(names)})\.md\)")
-    for page in [*folder.glob("book/*.md"), *folder.glob("notebooks/*.ipynb")]:
-        page.write_text(link.sub(r"\1", page.read_text(encoding="utf-8")), encoding="utf-8")
+# The repository's address
 
 
 def clean_address(url):
     """A repository's address as Colab and pip need it, from what people copy."""
-    place = re.fullmatch(GITHUB, url.strip(), flags=re.IGNORECASE)
+    place = re.fullmatch(GITHUB, url.strip(), flags=re.IGNORECASE | re.ASCII)
     if url.strip() and not place:
         sys.exit(f"found the address {url!r}; expected a repository on GitHub: https://github.com/YOU/organseg")
     return f"https://github.com/{place[1]}/{place[2]}" if place else ""
+
+
+def clean_ref(ref):
+    """A branch or tag as git, Colab and the settings take it."""
+    if not re.fullmatch(r"\w[\w./-]*", ref, flags=re.ASCII):
+        sys.exit(f"found the branch or tag {ref!r}; expected letters, digits, '.', '_', '-' and '/', e.g. v0.1.0")
+    return ref
 
 
 def set_address(url, ref="main"):
@@ -284,7 +260,8 @@ def set_address(url, ref="main"):
     """
     text = CONFIG.read_text(encoding="utf-8")
     text = re.sub(r'(?m)^(  url: )".*"', rf'\g<1>"{url}"', text, count=1)
-    text = re.sub(r"(?m)^(  branch: ).*", rf"\g<1>{ref}", text, count=1)
+    quoted = ref if yaml.safe_load(ref) == ref else f'"{ref}"'  # 1.10 is a tag, and no number
+    text = re.sub(r"(?m)^(  branch: ).*", rf"\g<1>{quoted}", text, count=1)
     text = re.sub(r'(?m)^(  colab_url: )".*"', rf'\g<1>"{"https://colab.research.google.com" if url else ""}"', text)
     text = re.sub(r"(?m)^(  use_repository_button: ).*", rf"\g<1>{str(bool(url)).lower()}", text)
     CONFIG.write_text(text, encoding="utf-8")
@@ -304,21 +281,12 @@ def main():
     command = commands.add_parser("run", help="make and run the notebooks whose code changed, or those named")
     command.add_argument("names", nargs="*", help="the first figures of a chapter, e.g. 02")
     command.add_argument("--into", type=Path, help="run all, and write them here instead: a trial on this machine")
-    for name, words in (("student", "write the notebooks without solutions, and run them"),
-                        ("site", "write what the book is built from, without solutions")):  # fmt: skip
-        commands.add_parser(name, help=words).add_argument("folder", type=Path)
     command = commands.add_parser("address", help="set the repository's address: Colab buttons and first cells")
     command.add_argument("url", help="e.g. https://github.com/me/organseg; empty: none")
     command.add_argument("ref", nargs="?", default="main", help="the branch (main) or a tag, e.g. v0.1.0")
     arguments = parser.parse_args()
-    if arguments.command == "student":
-        for path in student(arguments.folder):
-            execute(nbformat.read(path, as_version=4))  # it must run to the end without the solutions
-            print(f"{path}: written, runs to the end", flush=True)
-    elif arguments.command == "site":
-        site(arguments.folder)
-    elif arguments.command == "address":
-        set_address(clean_address(arguments.url), arguments.ref)
+    if arguments.command == "address":
+        set_address(clean_address(arguments.url), clean_ref(arguments.ref))
     else:
         for path in chapters():
             if not path.name.startswith(tuple(arguments.names or [""])):

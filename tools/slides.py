@@ -4,20 +4,23 @@
 
 A slide per figure: the section's heading, the figure with its text for those who do not see it, and the sentence that
 says what it shows. A section without a figure shows its first sentences, a formula and some code. The prose around goes
-into the speaker's notes (key S). Solutions are not shown.
+into the speaker's notes (key S). Solutions are not shown, nor what only asserts. Author and licence are on each deck.
 """
 
 import argparse
+import ast
 import base64
+import json
 import re
-import shutil
 import struct
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from sphinx.cmd.build import main as sphinx
 
+from notebooks import CONFIG as BOOK
 from notebooks import citations, has_tag
 from teaching import read_chapters
 
@@ -37,6 +40,10 @@ revealjs_script_plugins = [dict(src=f"revealjs/plugin/{name.lower()}/{name.lower
                            for name in ("Notes", "Zoom", "Highlight")]
 suppress_warnings = ["myst.header"]
 """
+CREDIT = "{author}, CC BY 4.0"  # at the foot of each slide
+LICENCE = """\
+{author}. Text and figures: [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/), to be shared and adapted with the
+author's name, the licence and what was changed. Code: Apache License 2.0."""
 INDEX = """\
 # From pixels to organs
 
@@ -45,6 +52,8 @@ INDEX = """\
 :::
 
 Arrow keys move. S: speaker's notes. F: full screen. O: all slides of a deck. Alt and click: enlarge.
+
+{licence}
 
 ```{{toctree}}
 :hidden:
@@ -65,7 +74,7 @@ def sections(chapter):
     """A chapter's sections, each with its prose and its cells in order."""
     found = [Section("")]
     for cell in chapter.cells[1:]:
-        if any(has_tag(cell, tag) for tag in ("head", "setup", "exercise", "solution")):
+        if any(has_tag(cell, tag) for tag in ("head", "setup", "quiz", "exercise", "solution")):
             continue
         if cell.cell_type == "code":
             found[-1].parts.append(cell)
@@ -140,9 +149,10 @@ def text_slide(section):
     blocks = []
     for cell in (part for part in section.parts if not isinstance(part, str)):
         printed = "".join(output.get("text", "") for output in cell.outputs).strip("\n")
-        if _fits(cell.source, room):
-            left = room + 3 - len(cell.source.splitlines())
-            blocks = [("python", cell.source), *([("text", printed)] if _fits(printed, min(5, left)) else [])]
+        source = without_asserts(cell.source)
+        if _fits(source, room):
+            left = room + 3 - len(source.splitlines())
+            blocks = [("python", source), *([("text", printed)] if _fits(printed, min(5, left)) else [])]
             break
         if not blocks and _fits(printed, room) and printed.count("\n") > 1:
             blocks = [("text", printed)]
@@ -153,6 +163,16 @@ def text_slide(section):
     return slide(section.heading, f"{said}\n\n{formula}\n\n{code}", prose)
 
 
+def without_asserts(source):
+    """A cell's code without the statements that only compare: on a slide they stand for a result and show none."""
+    lines, statements = source.splitlines(), ast.parse(source).body
+    compares = [n for n in statements if ast.unparse(n).startswith(("assert ", "np.testing."))]
+    for node in compares:
+        lines[node.lineno - 1 : node.end_lineno] = [None] * (node.end_lineno - node.lineno + 1)
+    left = "\n".join(line for line in lines if line is not None)
+    return left.strip() if len(compares) < len(statements) else ""
+
+
 def _fits(text, most):
     lines = text.splitlines()
     return 0 < len(lines) <= most and max(map(len, lines)) <= 104
@@ -161,7 +181,7 @@ def _fits(text, most):
 def deck(chapter, folder):
     """A chapter's slides as text that Sphinx turns into a deck; its pictures are written into the folder."""
     minutes = f"{chapter.minutes} minutes, exercises {chapter.exercise_minutes} minutes."
-    slides = [f"# {chapter.title}\n\n{chapter.promise}\n\nFrom pixels to organs. {minutes}\n\n"]
+    slides = [f"# {chapter.title}\n\n{chapter.promise}\n\nFrom pixels to organs. {minutes}\n\n{licence()}\n\n"]
     slides.append(slide("Objectives", _cited(chapter.objectives)))
     for section in sections(chapter):
         if section.heading == "Exercises":
@@ -179,6 +199,14 @@ def deck(chapter, folder):
     return "".join(slides)
 
 
+def author():
+    return yaml.safe_load(BOOK.read_text(encoding="utf-8"))["author"]
+
+
+def licence():
+    return f":::{{container}} licence\n{LICENCE.format(author=author())}\n:::"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -186,11 +214,13 @@ def main():
     arguments = parser.parse_args()
     source, html = arguments.folder / "source", arguments.folder / "html"
     (source / "style").mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(__file__).with_suffix(".css"), source / "style")
+    look = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+    credit = json.dumps(CREDIT.format(author=author()), ensure_ascii=False)
+    (source / "style" / "slides.css").write_text(f"{look}:root {{ --credit: {credit}; }}\n", encoding="utf-8")
     made = [one for one in read_chapters().values() if one.name.startswith(tuple(arguments.names or [""]))]
     links = "\n".join(f"- [{chapter.title}]({chapter.name}.md)" for chapter in made)
     texts = {f"{chapter.name}.md": deck(chapter, source) for chapter in made}
-    texts |= {"conf.py": CONFIG, "index.md": INDEX.format(links=links)}
+    texts |= {"conf.py": CONFIG, "index.md": INDEX.format(links=links, licence=licence())}
     for name, text in texts.items():
         (source / name).write_text(text, encoding="utf-8")
     sys.exit(sphinx(["-b", "revealjs", "-W", "--keep-going", "-q", "-E", str(source), str(html)]))

@@ -56,10 +56,12 @@ def prepare(app, config):
 
 
 def source_to_edit(app, pagename):
-    """The file that people write, of which a page is made; None if a program wrote it, or to hide solutions."""
+    """The file that people write, of which a page is made; None if a program wrote it, or it may show solutions."""
     source = Path(app.env.doc2path(pagename))
+    if not app.tags.has("solutions"):
+        return None
     if source.suffix == ".ipynb":
-        return f"{pagename}.py" if app.tags.has("solutions") else None
+        return f"{pagename}.py"
     made = re.search("^<!-- made by", source.read_text(encoding="utf-8"), flags=re.IGNORECASE | re.MULTILINE)
     return None if made else f"{pagename}{source.suffix}"
 

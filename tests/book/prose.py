@@ -88,7 +88,7 @@ def untraced(notebook, facts, exceptions):
     A number may be shown by any output of the notebook, by an `assert`, by the code cell before or after the
     paragraph, in a paragraph about the paper by the ledger of its facts, or be one of the exceptions.
     """
-    cells = notebook.cells
+    cells = [cell for cell in notebook.cells if "quiz" not in cell.metadata.get("tags", [])]  # a quiz shows nothing
     everywhere = []
     for cell in cells:
         if cell.cell_type == "code":

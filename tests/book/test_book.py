@@ -15,6 +15,7 @@ from measures import read_head
 
 import notebooks as tool
 import organseg
+import students
 
 pytest.importorskip("jupyter_book", reason="needs jupyter-book, which is not among Colab's packages")
 
@@ -108,7 +109,7 @@ def test_every_page_says_its_version_and_licences(book):
 def test_no_part_of_the_contents_is_called_as_its_first_page(book):
     for part in yaml.safe_load(read(tool.ROOT / "_toc.yml"))["parts"]:
         first = read(book / f"{part['chapters'][0]['file']}.html")
-        assert f"<h1>{part['caption']}<" not in first or part["caption"] == tool.INSTRUCTORS
+        assert f"<h1>{part['caption']}<" not in first or part["caption"] == students.INSTRUCTORS
 
 
 def anchors(tags, page):

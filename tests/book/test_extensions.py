@@ -87,6 +87,33 @@ def test_the_address_of_the_site_follows_from_the_repositorys(address, baseurl, 
     assert about.site_address(config) == site
 
 
+@pytest.mark.parametrize(
+    ("tags", "address", "page", "edited"),
+    [
+        ({"solutions"}, "https://github.com/me/fork", "book/glossary.md", "/edit/main/book/glossary.md"),
+        (
+            {"solutions"},
+            "https://github.com/me/fork",
+            "notebooks/02_convolution.ipynb",
+            "/edit/main/notebooks/02_convolution.py",
+        ),
+        ({"solutions"}, "https://github.com/me/fork", "book/ledger.md", None),  # a program writes it
+        (set(), "https://github.com/me/fork", "book/glossary.md", None),  # a site for students
+        ({"solutions"}, "", "book/glossary.md", None),
+    ],
+)
+def test_a_page_leads_to_what_people_write_where_there_is_an_address(tags, address, page, edited):
+    name = page.partition(".")[0]
+    app = SimpleNamespace(
+        config=SimpleNamespace(html_theme_options={"repository_url": address, "repository_branch": "main"}),
+        tags=SimpleNamespace(has=tags.__contains__),
+        env=SimpleNamespace(found_docs={name}, doc2path=lambda _: tool.ROOT / page),
+    )
+    foot = about.foot(app, name, "A & B")
+    assert (f'href="{address}{edited}"' in foot) if edited else ("Edit this page" not in foot)
+    assert ("Report an error" in foot) == bool(address) and "CC BY 4.0" in foot
+
+
 # The program for nbgrader on the page for instructors
 
 

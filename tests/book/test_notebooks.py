@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import statistics
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -28,6 +29,7 @@ TEXTS = tool.chapters()
 EXCEPTIONS = tomllib.loads(read(ROOT / "tests" / "book" / "number_exceptions.toml"))
 FACTS = prose.values("\n".join(f"{fact.section}: {fact.says}" for fact in ledger.facts()))
 LONGEST_CELL = 25  # lines
+WIDEST_CODE = 80  # columns: a page of the book cuts the rest off
 
 
 def code_cells(path):
@@ -184,6 +186,12 @@ def test_cells_can_be_read_at_once(path):
 
 
 @each_chapter
+def test_no_line_of_code_is_wider_than_a_page(path):
+    cells = tool.code(tool.read_text(path))
+    assert cells and not [line for cell in cells for line in cell.source.splitlines() if len(line) > WIDEST_CODE]
+
+
+@each_chapter
 def test_no_cell_hides_its_value_with_a_semicolon(path):
     """nbval runs cells without a history, and there a semicolon hides nothing: end with plt.show()."""
     assert not [cell.source for cell in code_cells(path) if cell.source.rstrip().endswith(";")]
@@ -293,17 +301,6 @@ def test_new_words_keep_the_outputs_and_new_code_asks_for_a_run(tmp_path):
     assert not tool.keep_outputs(copy)
 
 
-def test_student_version_has_no_solution(tmp_path):
-    written = tool.student(tmp_path)
-    assert [path.name for path in written] == [path.with_suffix(".ipynb").name for path in TEXTS]
-    for path, text in zip(written, TEXTS, strict=True):
-        cells = nbformat.read(path, as_version=4).cells
-        assert not [cell for cell in cells if has_tag(cell, "solution")]
-        assert sum(has_tag(cell, "exercise") for cell in cells) == len(exercise_numbers(text))
-        solutions = [cell.source for cell in made(text).cells if has_tag(cell, "solution")]
-        assert len(cells) + len(solutions) == len(made(text).cells)
-
-
 @pytest.mark.parametrize(
     "copied",
     [
@@ -334,6 +331,8 @@ def test_an_address_is_taken_as_people_copy_it(copied):
         'https://github.com/some"one/fork',
         "https://example.org/github.com/someone/fork",
         "https://github.com/someone/.git",
+        "https://github.com/jemand/übung",
+        "git+https://github.com/someone/fork@main",
     ],
 )
 def test_another_address_is_refused_in_one_line(copied):
@@ -343,7 +342,20 @@ def test_another_address_is_refused_in_one_line(copied):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("ref", ["main", "v0.1.0"])
+def test_no_address_at_all_is_refused_and_takes_none_away():
+    before = read(ROOT / "_config.yml")
+    done = subprocess.run(["make", "-o", ".venv/.ready", "address"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "found no address; say make address URL=https://" in done.stdout
+    assert read(ROOT / "_config.yml") == before
+
+
+@pytest.mark.parametrize("ref", ["", "a b", "-x", 'a"b', "main\nurl: x"])
+def test_another_name_of_a_branch_is_refused_in_one_line(ref):
+    with pytest.raises(SystemExit, match="^found the branch or tag [^\n]*; expected letters"):
+        tool.clean_ref(ref)
+
+
+@pytest.mark.parametrize("ref", ["main", "v0.1.0", "1.10", "classes/autumn-2026"])
 def test_the_address_goes_to_the_settings_and_to_every_first_cell(tmp_path, monkeypatch, ref):
     before = yaml.safe_load(read(ROOT / "_config.yml"))["repository"]
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
@@ -353,7 +365,7 @@ def test_the_address_goes_to_the_settings_and_to_every_first_cell(tmp_path, monk
     tool.set_address("https://github.com/someone/fork", ref)
     assert tool.address() == "https://github.com/someone/fork"
     assert 'colab_url: "https://colab.research.google.com"' in read(tmp_path / "_config.yml")
-    assert f"  branch: {ref}\n" in read(tmp_path / "_config.yml")
+    assert yaml.safe_load(read(tmp_path / "_config.yml"))["repository"]["branch"] == tool.clean_ref(ref) == ref
     for path in tool.chapters():
         assert path.is_relative_to(tmp_path)
         assert f'"git+https://github.com/someone/fork@{ref}"' in read(path)

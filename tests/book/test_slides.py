@@ -1,5 +1,6 @@
 """The slides, built as an instructor builds them and shown by a browser that may not leave this machine."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -42,9 +43,14 @@ def test_a_deck_has_every_figure_the_head_the_exercises_and_the_summary(chapter,
     text = slides.deck(chapter, tmp_path)
     assert re.findall(r":alt: (.*)", text) == figures(chapter)
     assert text.startswith(f"# {chapter.title}\n\n{chapter.promise}")
+    title = text.partition("\n## ")[0]
+    assert "The organseg developers." in title and "(https://creativecommons.org/licenses/by/4.0/)" in title
     for exercise in chapter.exercises:
         assert f"- {exercise.number} {exercise.stars} {exercise.title}\n" in text
         assert exercise.solution not in text
+    assert not re.findall(r"(?<=[\s(])\{[\w:-]+\}`", text), (
+        "a word of the book's markup, which Reveal shows as it stands"
+    )
     headings = re.findall(r"^## (.*)", text, flags=re.MULTILINE)
     assert headings[0] == "Objectives" and headings[-1] == "Summary"
     told = {section.heading for section in slides.sections(chapter) if section.parts} & set(chapter.sections)
@@ -58,6 +64,21 @@ def test_a_slide_says_whole_sentences():
     assert slides.sentences("What it weighs:") == "What it weighs."
 
 
+def test_a_slide_shows_no_code_that_only_asserts(chapter, tmp_path):
+    """Whoever looks at a slide wants to see what comes out; `assert` and `np.testing` show nothing."""
+    blocks = re.findall(r"^```python\n(.*?)^```", slides.deck(chapter, tmp_path), flags=re.MULTILINE | re.DOTALL)
+    for block in blocks:
+        names = {ast.unparse(node).partition(".assert_")[0] for node in ast.parse(block).body}
+        assert not [name for name in names if name.startswith("assert ") or name == "np.testing"], block
+
+
+def test_asserts_are_left_out_whole_and_nothing_else_is():
+    kept = ["total = sum(\n    parts)", "for n in parts:\n    assert n\n    print(n)"]
+    gone = "assert (total\n        == 3)\nnp.testing.assert_allclose(total,\n    3)"
+    assert slides.without_asserts("\n".join([kept[0], gone, kept[1]])) == "\n".join(kept)
+    assert slides.without_asserts("# as said\nassert total == 3") == ""
+
+
 def test_a_citation_becomes_its_names():
     assert slides._cited("As the paper {cite}`roth2018` says.") == "As the paper (Roth et al. 2018) says."
     assert slides._cited("[chapter 1](01_ct_and_geometry.ipynb)") == "chapter 1"
@@ -69,6 +90,7 @@ TOO_LARGE = """() => [...Reveal.getCurrentSlide().querySelectorAll('*')].filter(
     const { width, height, left, top, right, bottom } = e.getBoundingClientRect();
     return width * height && (left < 0 || top < 0 || right > innerWidth || bottom > innerHeight) && !e.closest('aside');
 }).map(e => `${e.tagName}: ${e.textContent.slice(0, 60)}`)"""
+FOOT = "() => getComputedStyle(Reveal.getCurrentSlide(), '::after').content"
 # A scroller hides the still picture that it has for those without scripts.
 PICTURES = """() => [...Reveal.getCurrentSlide().querySelectorAll('img')].filter(e => !e.closest('.organseg-scroller'))
     .map(image => [image.alt, image.complete && image.naturalWidth, image.getBoundingClientRect().width])"""
@@ -108,6 +130,7 @@ def test_every_slide_of_a_deck_fits_and_shows_its_figures(chapter, page, decks):
         assert page.evaluate("Reveal.getSlidePastCount()") == number
         heading = page.evaluate("Reveal.getCurrentSlide().querySelector('h1, h2').textContent")
         assert page.evaluate(TOO_LARGE) == [], f"slide {number + 1}, {heading}"
+        assert page.evaluate(FOOT) == '"The organseg developers, CC BY 4.0"', f"slide {number + 1}, {heading}"
         for alt, decoded, width in page.evaluate(PICTURES):
             assert alt and decoded and width > 100, f"slide {number + 1}, {heading}"
             shown.append(alt)

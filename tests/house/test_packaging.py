@@ -135,8 +135,11 @@ def test_the_workflows_of_a_fork_are_valid_and_call_these_targets():
     assert done.returncode == 0, done.stdout
     called = {w.stem: set(re.findall(r"make ([a-z-]+)", w.read_text(encoding="utf-8"))) for w in workflows}
     assert called == {
-        "tests": {"unit", "lint", "test"}, "site": {"book"}, "release": {"book"}, "colab": {"test-here"},
-    }  # fmt: skip
+        "tests": {"unit", "lint", "test"},
+        "site": {"book", "student-branch"},
+        "release": {"book"},
+        "colab": {"test-here"},
+    }
     assert set().union(*called.values()) <= targets()
 
 

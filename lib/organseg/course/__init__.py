@@ -4,7 +4,8 @@ A notebook calls `check("2.1", answer)`. What is tried is in the file of the cha
 of `chapter_2` gets the answer and yields, for each thing that it tries, True where all is well or a
 table {hint: whether it fits}. The first hint that fits is said. Where none ever fits, the answer is
 right, and the function's docstring is said: what the exercise has shown. What an answer is worth
-counts and not its type: `number`, `numbers` and `two` read it.
+counts and not its type: `number`, `numbers` and `two` read it. A teacher may ask for a record of
+the tries: `record` and `report`.
 """
 
 from copy import deepcopy
@@ -14,7 +15,11 @@ from reprlib import repr as shortened
 
 import numpy as np
 
-NOT_STARTED = "not started. Replace the ... by your answer and run the cell again."
+from organseg.course.tries import note, record, report
+from organseg.errors import OrgansegError, warn
+
+__all__ = ["check", "record", "report"]
+NOT_STARTED = "not started. Replace the ... by your answer; run the cell again."
 
 
 class Told(Exception):
@@ -118,7 +123,12 @@ def check(number, answer):
     >>> check("0.1", 7.5)
     Exercise 0.1: not yet. The answer is a whole number, such as 5.
     """
-    print(f"Exercise {number}: {verdict(number, answer)}")
+    line = verdict(number, answer)
+    print(f"Exercise {number}: {line}")
+    try:
+        note(number, line)
+    except (OrgansegError, OSError) as error:
+        warn(f"this try is not on record: {error}")
 
 
 @np.errstate(all="ignore")  # where an answer divides by 0, its result tells

@@ -21,7 +21,7 @@ COMMIT = "5de6e4dcf702d525e0b2813683575b2c9e998aee"
 ADDRESS = "https://raw.githubusercontent.com/wasserth/TotalSegmentator"
 FOLDER = f"{ADDRESS}/{COMMIT}/tests/reference_files/"
 CREDIT = """\
-CT and organs (a reference prediction): the TotalSegmentator project, Apache-2.0;
+CT and organs (a reference prediction): TotalSegmentator project, Apache-2.0;
 Wasserthal et al., "TotalSegmentator", Radiology: Artificial Intelligence 2023."""
 IMAGE = "example_ct.nii.gz"
 MASKS = {"aorta": 1, "portal_vein_and_splenic_vein": 2}
