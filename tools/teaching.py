@@ -4,21 +4,19 @@
 
 objectives.md      what each chapter teaches and presupposes, and the minutes and memory that it takes
 schedule.md        one day and six weeks: book/schedule.toml says which chapters, the minutes are added up here
-misconceptions.md  the stored wrong answers to each exercise, what each shows, and the hint that its check gives
+misconceptions.md  the stored wrong answers to each exercise (see misconceptions.py)
 """
 
-import inspect
 import re
 import sys
 import tomllib
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from misconceptions import misconceptions
 from notebooks import ROOT, chapters, citations, has_tag, made
 
-sys.path.append(str(ROOT / "tests" / "course"))  # the stored wrong answers are with the tests, which try them
 PAGES = "objectives.md", "schedule.md", "misconceptions.md"
 PLAN = ROOT / "book" / "schedule.toml"
 LONGEST_DAY = 7 * 60  # minutes, breaks included and lunch not
@@ -202,10 +200,14 @@ def check_plan(plan, course):
     """Stop with one line where the plan names a chapter that does not exist, or leaves one without a place."""
     day = {one["chapter"] for key in ("parts", "left_out") for one in plan["day"].get(key, []) if "chapter" in one}
     weeks = [number for week in plan["weeks"] for number in week["chapters"]]
-    for number in sorted(day | set(weeks)):
+    untaught = plan.get("not_taught", [])
+    for number in sorted({*day, *weeks, *untaught}):
         if number not in course:
             sys.exit(f"{PLAN.name}: names chapter {number}; the course has {', '.join(map(str, course))}")
-    for number in course:
+    for number in untaught:
+        if number in day or number in weeks:
+            sys.exit(f"{PLAN.name}: chapter {number} is in not_taught and has a place; choose one of them")
+    for number in [number for number in course if number not in untaught]:
         if number not in day:
             sys.exit(f"{PLAN.name}: chapter {number} has no place in the day; add it to day.parts or day.left_out")
         if weeks.count(number) != 1:
@@ -260,63 +262,6 @@ def schedule(course, plan):
         longest=max(chapter.measures["seconds"] for chapter in course.values()),
         weeks="\n\n".join(week(number, one, course) for number, one in enumerate(plan["weeks"], start=1)),
     )
-
-
-# Misconceptions
-
-
-MISCONCEPTIONS = """\
-# Typical misconceptions
-
-For each exercise: the wrong answers that the course expects, what each shows of its author's thinking, and the hint
-with which the check answers it. The hints below are what the checks say; the tests try every one. Solutions and the
-wrong answers' code are behind a click."""
-
-
-def misconceptions(course):
-    parts = [MISCONCEPTIONS]
-    for one in course.values():
-        stored = import_module(f"wrong_answers.chapter_{one.number}")
-        parts += [f"## {one.title}", f"Exercises of the chapter {one.link}."]
-        for exercise in one.exercises:
-            wrong = [entry for entry in stored.WRONG if entry[0] == exercise.number]
-            parts += [f"### {exercise}", exercise.text, "\n".join(_item(*entry) for entry in wrong)]
-            code = sources([entry[1] for entry in wrong if callable(entry[1])])
-            parts += [_folded("These answers in code", code)] if code else []
-            parts.append(_folded("Solution", exercise.solution))
-    return "\n\n".join(parts) + "\n"
-
-
-def _item(number, answer, _, *shows):
-    """A wrong answer: what it shows, its name or value, and the hint that the check gives."""
-    from organseg.course import verdict
-
-    words = " ".join(answer.__doc__.split()) if callable(answer) and answer.__doc__ else "".join(shows)
-    value = answer.round(2).tolist() if hasattr(answer, "tolist") else answer
-    name = answer.__name__ if callable(answer) else repr(value)
-    if not words:
-        sys.exit(f"wrong_answers: found no words for {name} of {number}; add a docstring, or a fourth entry")
-    hint = re.sub(r"([*<$|])(?![^`]*`[^`]*(?:`[^`]*`)*$)", r"\\\1", verdict(number, answer).removeprefix("not yet. "))
-    return f"- {words} (`{name}`)\n\n  *Hint:* {hint}"
-
-
-def sources(functions):
-    """The source of these functions and of those of their file that they call, without docstrings."""
-    found, waiting = {}, list(functions)
-    while waiting:
-        function = waiting.pop(0)
-        if function in found:
-            continue
-        source = re.sub(r'\n    """.*?"""', "", inspect.getsource(function), count=1, flags=re.DOTALL)
-        found[function] = re.sub(r"  # noqa.*", "", source).strip()
-        called = [function.__globals__.get(name) for name in function.__code__.co_names]
-        waiting += [f for f in called if inspect.isfunction(f) and f.__module__ == function.__module__]
-    return "\n\n\n".join(found.values())
-
-
-def _folded(title, code):
-    """Behind a click, on the site and on GitHub alike."""
-    return f"<details>\n<summary>{title}</summary>\n\n```python\n{code}\n```\n\n</details>"
 
 
 def pages():

@@ -36,7 +36,7 @@ def test_the_site_for_students_has_no_page_for_instructors(site):
     parts = yaml.safe_load((tool.ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
     files = {Path(page["file"]): part["caption"] for part in parts for page in part["chapters"]}
     left_out = {f"{file.name}.html" for file, caption in files.items() if caption == students.INSTRUCTORS}
-    assert {"instructors.html", "schedule.html", "objectives.html", "misconceptions.html"} <= left_out
+    assert {f"{name}.html" for name in ("instructors", "teach_your_way", "misconceptions")} <= left_out
     expected = {f"{file.name}.html" for file in files if file.parent.name == "book"} | {"intro.html"}
     assert {page.name for page in pages(site / "book")} == expected - left_out
     words = re.compile("|".join(left_out))
@@ -73,6 +73,20 @@ def test_no_solution_is_in_the_site_nor_in_what_it_searches(site):
     kept = " ".join(text for name, text in texts.items() if name != "searchindex.js")
     gone = {name for name in names if name not in kept}
     assert {"as_stored", "in_test"} <= gone and not {name for name in gone if name in texts["searchindex.js"]}
+
+
+def test_errors_can_be_reported_and_the_site_has_a_preview_where_there_is_an_address(site):
+    for page in "book/glossary.html", "notebooks/02_convolution.html":
+        text = (site / page).read_text(encoding="utf-8")
+        assert f"{FORK}/issues/new?title=" in text and "CC BY 4.0" in text and "Edit this page" not in text
+        assert 'property="og:image" content="https://someone.github.io/fork/_static/preview.png"' in text
+    assert (site / "_static" / "preview.png").is_file()
+
+
+def test_the_first_page_opens_the_first_chapter_on_colab_and_promises_no_solutions(site):
+    text = (site / "book" / "intro.html").read_text(encoding="utf-8")
+    assert f'href="{STUDENTS}/notebooks/00_welcome.ipynb"' in text
+    assert "solutions are behind a click" not in text
 
 
 def test_a_broken_link_fails_the_build(project, tmp_path):

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+import misconceptions
 import teaching
 
 PLAN = tomllib.loads(teaching.PLAN.read_text(encoding="utf-8"))
@@ -72,8 +73,21 @@ def test_a_section_takes_its_share_of_the_chapters_minutes(course):
         assert 5 <= chapter.taught(two[:1]) <= chapter.taught(two) < chapter.minutes
 
 
+def test_a_chapter_that_is_not_taught_needs_no_place(course):
+    plan = copy.deepcopy(PLAN)
+    for where in plan["day"]["parts"], plan["day"]["left_out"]:
+        where[:] = [one for one in where if one.get("chapter") != 12]
+    for week in plan["weeks"]:
+        week["chapters"] = [number for number in week["chapters"] if number != 12]
+    with pytest.raises(SystemExit, match="chapter 12 has no place"):
+        teaching.schedule(course, plan)
+    plan["not_taught"] = [12]
+    assert course[12].link not in teaching.schedule(course, plan)
+
+
 BREAK = {"pause": "Break", "minutes": 60}
 BROKEN = {
+    "is in not_taught and has a place": lambda plan: plan.update(not_taught=[12]),
     "names chapter 99": lambda plan: plan["weeks"][0]["chapters"].append(99),
     "chapter 0 is in 0 weeks": lambda plan: plan["weeks"][0]["chapters"].remove(0),
     "chapter 0 is in 2 weeks": lambda plan: plan["weeks"][1]["chapters"].append(0),
@@ -103,11 +117,13 @@ def test_each_exercise_has_its_wrong_answers_and_its_solution_behind_a_click(pag
     assert list(parts) == numbers
     for chapter in course.values():
         for exercise in chapter.exercises:
-            told, *folded = parts[exercise.number].split("<details>")
+            folded = re.findall(r"<details>.*?</details>", parts[exercise.number], flags=re.DOTALL)
+            told = re.sub(r"<details>.*?</details>", "", parts[exercise.number], flags=re.DOTALL)
             assert told.count("*Hint:* ") >= 2
+            assert exercise.text in folded[0]
             assert exercise.solution not in told and exercise.solution in folded[-1]
 
 
 def test_a_wrong_answer_without_words_is_one_line():
     with pytest.raises(SystemExit, match="found no words for 7 of 0.1"):
-        teaching._item("0.1", 7, "none of the organs")
+        misconceptions._item("0.1", 7, "none of the organs")
