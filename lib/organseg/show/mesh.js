@@ -76,15 +76,17 @@
   // plotly would turn only the view under the finger, and keep the page from scrolling. Here the browser scrolls when the
   // finger starts up or down (touch-action: pan-y), and hands over what starts to the side.
   function followFinger(stage, turn) {
-    let last = null;
+    let last = null, sideways;
     const ours = (event) => event.target.closest("canvas, .gl-container") || event.target.matches("svg, .main-svg *");
     for (const name of ["touchstart", "touchmove", "touchend"])
       stage.addEventListener(name, (event) => ours(event) && event.stopPropagation(), { capture: true, passive: true });
     stage.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "touch" && event.isPrimary && ours(event)) last = event;
+      if (event.pointerType === "touch" && event.isPrimary && ours(event)) [last, sideways] = [event, false];
     }, true);
     stage.addEventListener("pointermove", (event) => {
       if (!last || event.pointerId !== last.pointerId) return;
+      sideways ||= Math.abs(event.clientX - last.clientX) > 8; // until then it may yet become a scroll
+      if (!sideways) return;
       const share = Math.PI / stage.clientWidth; // half a turn from edge to edge
       turn(share * (event.clientX - last.clientX), share * (event.clientY - last.clientY));
       last = event;
