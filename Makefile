@@ -49,7 +49,7 @@ READY_BENCH := $(VENV_BENCH)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test unit test-colab test-here notebooks pages lab student book slides map pictures situations address demo \
+.PHONY: help course test unit test-colab test-here notebooks pages lab student book pdf slides map pictures situations address demo \
         data lint format figures-check gpu-check bench mutants ledger weights gallery lock clean distclean
 
 help: ## list the targets
@@ -94,6 +94,9 @@ book: $(if $(filter no,$(SOLUTIONS)),$(READY),pages) ## build the book from the 
 	$(if $(filter no,$(SOLUTIONS)),$(PY) tools/notebooks.py site $(BUILD)/site)
 	$(VENV)/bin/jupyter-book build $(if $(filter no,$(SOLUTIONS)),$(BUILD)/site,.) --path-output $(BUILD)/book -W --keep-going -q
 	@echo "The book: $(CURDIR)/$(BUILD)/book/_build/html/index.html (open it in a browser)"
+
+pdf: book ## the whole book as one PDF, by Chromium (SOLUTIONS=no: for students, without solutions)
+	$(PY) tools/pdf.py $(BUILD)/book/_build/html $(BUILD)/organseg.pdf
 
 slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter (NAMES="02 05": these)
 	@rm -rf $(BUILD)/slides

@@ -58,7 +58,8 @@
   function leadToExercises() {
     const skip = document.querySelector("#pst-skip-link"), exercises = document.querySelector("section#exercises");
     if (!skip || !exercises) return;
-    const link = Object.assign(document.createElement("a"), { href: "#exercises", textContent: "Skip to the exercises" });
+    const link = document.createElement("a");
+    Object.assign(link, { href: "#exercises", textContent: "Skip to the exercises" });
     skip.append(" ", link);
   }
 

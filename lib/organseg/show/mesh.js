@@ -73,8 +73,8 @@
     followFinger(stage, (right, down) => look({ ...camera, eye: turned(camera.eye, -right, down, 1) }));
   }
 
-  // plotly would turn only the view under the finger, and keep the page from scrolling. Here the browser scrolls when the
-  // finger starts up or down (touch-action: pan-y), and hands over what starts to the side.
+  // plotly would turn only the view under the finger, and keep the page from scrolling. Here the browser scrolls where
+  // the finger starts up or down (touch-action: pan-y), and hands over what starts to the side.
   function followFinger(stage, turn) {
     let last = null, sideways;
     const ours = (event) => event.target.closest("canvas, .gl-container") || event.target.matches("svg, .main-svg *");
