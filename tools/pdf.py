@@ -34,8 +34,8 @@ READY = """async () => {
   const begun = root => root.shadowRoot?.querySelector("output")?.textContent;
   while (![...document.querySelectorAll(".organseg-scroller")].every(begun)) await new Promise(requestAnimationFrame);
 }"""
-# On paper nothing can be unfolded: here all is, but the cell that sets a notebook up. And Chromium writes down those places
-# of a page to which a link of the same page leads: here there is one to each.
+# On paper nothing can be unfolded: here all is, but the cell that sets a notebook up. And Chromium writes down those
+# places of a page to which a link of the same page leads: here there is one to each.
 UNFOLD = """() => {
   for (const fold of document.querySelectorAll(".bd-article details")) fold.open = !fold.closest(".tag_setup");
   const places = document.createElement("div");
@@ -190,7 +190,22 @@ def relink(book, start, reader, address, places):
         book.pages[start + number][NameObject("/Annots")] = links
 
 
-def make(site, file):
+def make(tab, listed):
+    """The book of these pages, each an address, a title and a part."""
+    pages, first = [], 0
+    for address, title, group in listed:
+        pages.append(Printed(address, title, group, print_page(tab, address), first))
+        first += len(pages[-1].reader.pages)
+    title = pages[0].title
+    front = print_words(tab, contents(title, pages, 0))
+    front = print_words(tab, contents(title, pages, len(front.pages)))  # now it is known how long it is
+    numbered = print_words(tab, numbers(title, pages, len(front.pages)))
+    book = bind(title, front, pages, numbered)
+    lead(book, front, pages)
+    return book
+
+
+def main(site, file):
     from playwright.sync_api import sync_playwright
 
     if not (site / "index.html").is_file():
@@ -198,21 +213,12 @@ def make(site, file):
     with sync_playwright() as driver:
         browser = open_browser(driver)
         tab = browser.new_page(color_scheme="light")
-        pages, first = [], 0
-        for address, title, group in listed_pages(tab, site):
-            pages.append(Printed(address, title, group, print_page(tab, address), first))
-            first += len(pages[-1].reader.pages)
-        title = pages[0].title
-        front = print_words(tab, contents(title, pages, 0))
-        front = print_words(tab, contents(title, pages, len(front.pages)))
-        numbered = print_words(tab, numbers(title, pages, len(front.pages)))
+        book = make(tab, listed_pages(tab, site))
         browser.close()
-    book = bind(title, front, pages, numbered)
-    lead(book, front, pages)
     file.parent.mkdir(parents=True, exist_ok=True)
     book.write(file)
     print(f"The book as PDF, {len(book.pages)} pages: {file.resolve()}")
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]).resolve(), Path(sys.argv[2]))
+    main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]))

@@ -1,7 +1,7 @@
 """Folded cells say what is behind them.
 
-MyST-NB writes "Show code cell content" over a solution and over the cell that sets a notebook up, and for screen readers
-it names either fold "Toggle hidden content". Here a cell's tag decides the words, and they are the name too.
+MyST-NB writes "Show code cell content" over a solution and over the cell that sets a notebook up, and names either fold
+"Toggle hidden content" for screen readers. Here a cell's tag decides the words, and they are the name too.
 """
 
 import json
