@@ -50,7 +50,7 @@ READY_BENCH := $(VENV_BENCH)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help course test unit test-colab test-here notebooks pages lab student student-branch results book serve slides map \
+.PHONY: help course test unit test-colab test-here notebooks pages lab student student-branch results book serve pdf slides map \
         pictures situations address demo \
         data lint format figures-check gpu-check bench mutants ledger weights gallery lock clean distclean
 
@@ -109,6 +109,9 @@ book: $(if $(filter no,$(SOLUTIONS)),$(READY),pages) ## build the book from the 
 serve: ## open the built book from this machine, where the page that runs the network works (PORT=8000)
 	@test -f $(BUILD)/book/_build/html/index.html || $(MAKE) --no-print-directory book
 	$(PY) tools/serve.py $(BUILD)/book/_build/html --port $(PORT)
+
+pdf: book ## the whole book as one PDF, by Chromium (SOLUTIONS=no: for students, without solutions)
+	$(PY) tools/pdf.py $(BUILD)/book/_build/html $(BUILD)/organseg.pdf
 
 slides: $(READY) ## make slides from the notebooks' figures, a deck per chapter (NAMES="02 05": these)
 	@rm -rf $(BUILD)/slides

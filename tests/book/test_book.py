@@ -1,16 +1,13 @@
 """The book, built as an instructor builds it and opened in a browser that may not leave this machine."""
 
-import functools
 import html.parser
-import http.server
 import os
 import re
-import threading
 from pathlib import Path
 
 import pytest
 import yaml
-from building import build, pages
+from building import pages
 from measures import read_head
 
 import notebooks as tool
@@ -18,13 +15,6 @@ import organseg
 import students
 
 pytest.importorskip("jupyter_book", reason="needs jupyter-book, which is not among Colab's packages")
-
-
-@pytest.fixture(scope="module")
-def book(project, tmp_path_factory):
-    done, site = build(project, tmp_path_factory.mktemp("book"))
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    return site
 
 
 def read(page):
@@ -85,6 +75,8 @@ def test_solutions_are_behind_a_click(book):
         text = read(book / "notebooks" / f"{path.stem}.html")
         solutions = read(path).count('tags=["solution"]')
         assert len(re.findall(r'class="cell tag_solution tag_hide-cell docutils container"', text)) == solutions
+        assert text.count(">Show the solution<") == solutions and text.count(">Show the set-up of this notebook<") == 1
+        assert "Show code cell content" not in text and 'summary aria-label="Toggle' not in text
 
 
 def test_the_first_page_leads_to_every_chapter_with_its_minutes(book, tags):
@@ -165,36 +157,6 @@ def test_names_of_the_library_lead_to_the_reference(book, tags):
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def served(book):
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(book))
-    handler.log_message = lambda *a: None
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def context(browser):
-    """Its pages share what they have loaded."""
-    context = browser.new_context()
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context, served):
-    """A page that notes its errors and what it asks for from elsewhere."""
-    page = context.new_page()
-    page.wrong = []
-    page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("request", lambda r: None if r.url.startswith((served, "data:", "blob:")) else page.wrong.append(r.url))
-    yield page
-    page.close()
 
 
 def test_formulas_are_set_without_a_connection(page, served):

@@ -180,6 +180,36 @@ def test_the_mouse_moves_slices_only_where_it_is_meant_to(page):
     )
 
 
+def test_a_finger_moves_slices_to_the_side_and_the_page_up(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(
+        f"<!doctype html><meta charset=utf-8>{page_of(show_volume(*volume(), SPACING))}<p style='height: 2000px'>",
+        encoding="utf-8",
+    )
+    context = browser.new_context(viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
+    opened = context.new_page()
+    opened.goto(file.as_uri())
+    opened.wait_for_selector(".organseg-scroller output:not(:empty)")
+    shown, touch = Shown(opened), context.new_cdp_session(opened)
+    box = shown.canvas.bounding_box()
+
+    def swipe(right, down):
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for part in np.linspace(0, 1, 9)[1:]:
+            points = [{"x": x + right * part, "y": y + down * part}]
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": points})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    swipe(-40, 2)
+    assert opened.evaluate("scrollY") == 0 and shown.words.startswith("axial slice 1 of 16")
+    assert shown.part(".finger").is_visible() and shown.part(".slice").bounding_box()["height"] >= 44
+    swipe(2, -150)
+    opened.wait_for_function("scrollY > 50")
+    assert shown.words.startswith("axial slice 1 of 16")
+    context.close()
+
+
 def test_two_on_a_page_do_not_meet(page):
     first, second = Shown(page), Shown(page, 1)
     assert second.words.startswith("coronal slice 11 of 20")
