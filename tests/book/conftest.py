@@ -12,6 +12,7 @@ from building import build, with_address
 
 import notebooks as tool
 import teaching
+import try_it
 
 PARTS = ("_config.yml", "_toc.yml", "_static", "book", "notebooks")
 
@@ -46,6 +47,19 @@ def book(project, tmp_path_factory):
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
             built.touch()
     return site
+
+
+@pytest.fixture(scope="session")
+def npm_packages(tmp_path_factory):
+    """The folder of the npm packages of tools/browser; processes that run side by side fetch them once."""
+    filelock = pytest.importorskip("filelock")
+    if shutil.which("npm") is None:
+        pytest.skip("needs npm (Node.js)")
+    try_it.KEPT.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(try_it.KEPT / "fetched.lock"):
+        packages, missing = try_it.fetch()
+    assert not missing, missing
+    return packages
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from conftest import noting
 
 import notebooks as tool
 
-AXE = tool.ROOT / "build" / "node_modules" / "axe-core" / "axe.min.js"
 CHAPTERS = [path.stem for path in tool.chapters()]
 RENDERED = next(path.stem for path in tool.chapters() if "organseg.render(" in path.read_text(encoding="utf-8"))
 # Not ours: the theme's button for the search says "Search Ctrl+K", the one for the colours has three pictures' names.
@@ -177,15 +176,13 @@ def test_the_book_becomes_one_pdf(book, browser):
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("name", [f"notebooks/{RENDERED}", f"notebooks/{CHAPTERS[2]}", "book/ledger"])
-def test_axe_finds_nothing_serious(name, colours, opened):
-    if not AXE.is_file():
-        pytest.skip("needs axe-core (npm install --no-save --prefix build axe-core)")
+def test_axe_finds_nothing_serious(name, colours, opened, npm_packages):
     page = opened(name, color_scheme=colours)
     page.wait_for_load_state("networkidle")
     for rendering in page.locator(".organseg-rendering").all():
         rendering.scroll_into_view_if_needed()
         rendering.locator("img").wait_for(state="hidden")
-    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+    page.add_script_tag(path=npm_packages / "axe-core" / "axe.min.js")
     found = page.evaluate("exclude => axe.run({ exclude }, { resultTypes: ['violations'] })", THEME)["violations"]
     bad = {rule["id"]: [node["html"][:120] for node in rule["nodes"]] for rule in found
            if rule["impact"] in ("serious", "critical")}  # fmt: skip

@@ -18,10 +18,8 @@ TURN = np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], 
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, npm_packages):
     """The page's HTML as it stands in book/try_it.md, with all that `make book` puts beside it."""
-    if shutil.which("npm") is None:
-        pytest.skip("needs npm (Node.js)")
     folder = tmp_path_factory.mktemp("site")
     assert try_it.put(folder) == ""
     text = (try_it.ROOT / "book" / "try_it.md").read_text(encoding="utf-8")
