@@ -3,21 +3,24 @@
 book/images/first_page.png  a phantom that the shipped network has never seen: pixels, the scan, the organs found
 _static/preview.png         the same, as other sites show it beside a link to a page of the book
 book/images/chapter.png     a chapter, as the built book shows it (needs Chromium)
+book/images/try_it.png      the page that runs the network, when it is done with a phantom (needs Chromium, and npm)
 """
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+import serve
 from organseg import load_run, make_phantom, predict, slice_picture
 from organseg.show.slices import best_slice, with_label
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "book" / "images"
 PREVIEW = ROOT / "_static" / "preview.png"
-CHAPTER = ROOT / "build" / "book" / "_build" / "html" / "notebooks" / "00_welcome.html"
+SITE = ROOT / "build" / "book" / "_build" / "html"
 BLOCK = 8  # voxels a side that the first panel shows as one
 FOUND = 0.8  # how much the organs hide the image
 
@@ -47,20 +50,31 @@ def draw(pictures, file, inches, title=""):
     figure.savefig(file, dpi=100, pil_kwargs={"optimize": True})
 
 
-def chapter():
+def pages():
+    """Pictures of the built book, as a browser shows it from this machine."""
     from playwright.sync_api import sync_playwright
 
-    if not CHAPTER.is_file():
-        raise SystemExit(f"{CHAPTER}: found no built chapter; run `make book` first")
+    if not (SITE / "index.html").is_file():
+        raise SystemExit(f"{SITE}: found no built book; run `make book` first")
+    serving = serve.server(SITE)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{serving.server_port}"
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1250, "height": 760})
-        page.goto(CHAPTER.as_uri())
+        page.goto(f"{address}/notebooks/00_welcome.html")
         scroller = page.locator(".organseg-scroller").first
         scroller.evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top - 180)")
         page.wait_for_timeout(1000)
         page.screenshot(path=IMAGES / "chapter.png")
+        page.goto(f"{address}/book/try_it.html")
+        page.click(".phantoms button >> nth=1")
+        page.click(".run:enabled")
+        page.wait_for_selector("[data-kind=done]", timeout=300_000)
+        page.wait_for_timeout(1000)
+        page.locator("#try-it").screenshot(path=IMAGES / "try_it.png")
         browser.close()
+    serving.shutdown()
 
 
 if __name__ == "__main__":
@@ -68,4 +82,4 @@ if __name__ == "__main__":
     pictures = panels()
     draw(pictures, IMAGES / "first_page.png", (14, 2.7))
     draw(pictures, PREVIEW, (12, 6.3), "From pixels to organs")
-    chapter()
+    pages()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 
 import nibabel
@@ -274,6 +273,14 @@ def test_every_kind_of_file_is_read_brought_to_the_grid_and_written_as_in_python
 
 def _renamed(folder, name):
     return (folder / f"labels_{name}.gz").rename(folder / f"labels_{name}")
+
+
+def test_axe_finds_nothing_in_it(page, npm_packages):
+    page.add_script_tag(path=npm_packages / "axe-core" / "axe.min.js")
+    options = {"rules": {name: {"enabled": False} for name in ("document-title", "html-has-lang", "region")}}
+    options["rules"] |= {"landmark-one-main": {"enabled": False}, "page-has-heading-one": {"enabled": False}}
+    found = page.evaluate("options => axe.run('#try-it', options)", options)["violations"]
+    assert not {rule["id"]: [node["html"] for node in rule["nodes"]] for rule in found}
 
 
 def test_a_page_that_was_opened_as_a_file_says_what_to_do(browser, site):
