@@ -66,14 +66,16 @@ import numpy as np
 import organseg
 
 run = organseg.load_run("drawn")
-print(run.network.name, "in", run.network.input_shape, "out", run.network.output_shape)
+print(run.network.name, "in", run.network.input_shape, "out",
+      run.network.output_shape)
 
 # %% [markdown]
 # And here is a patient: a real CT of an abdomen, from the repository of TotalSegmentator {cite}`wasserthal2023`, 2 MB,
 # fetched the first time and kept. (Without a connection the cell says so, and a synthetic patient stands in.)
 
 # %% tags=["patient"]
-patient = organseg.sample_patient() or organseg.make_phantom(3002, (96, 96, 112))
+patient = (organseg.sample_patient()
+           or organseg.make_phantom(3002, (96, 96, 112)))
 found = organseg.predict(run, patient)
 print(patient.image.shape, "→", found.shape)
 
@@ -129,13 +131,16 @@ assert mean > 0.85 and min(scores.values()) > 0.70
 
 # %% tags=["patient", "nbval-ignore-output"] alt="Two charts with a bar for each of the seven organs and its Dice coefficient. Phantom: all bars are longer than 0.7. Patient: liver and spleen are longest, artery and gallbladder follow; stomach, vein and pancreas are shorter, the pancreas is the shortest."
 by_organ = {"phantom": list(scores.values())}
-by_organ[patient.name] = [organseg.dice(patient.label == o.id, found == o.id) for o in organseg.ORGANS]
+by_organ[patient.name] = [organseg.dice(patient.label == o.id, found == o.id)
+                          for o in organseg.ORGANS]
 for name, value in zip(scores, by_organ[patient.name]):
     print(f"{name:12}{value:.2f}")
 print(f"{patient.name}: mean {np.mean(by_organ[patient.name]):.2f}")
-figure, panels = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True, layout="constrained")
+figure, panels = plt.subplots(1, 2, figsize=(8, 2.6), sharey=True,
+                              layout="constrained")
 for axes, (name, values) in zip(panels, by_organ.items()):
-    bars = axes.barh(list(scores), values, color=[organ.colour for organ in organseg.ORGANS])
+    bars = axes.barh(list(scores), values,
+                     color=[organ.colour for organ in organseg.ORGANS])
     axes.bar_label(bars, fmt="%.2f", padding=2)
     axes.set(xlabel="Dice coefficient", xlim=(0, 1.12), title=name)
 axes.invert_yaxis()
@@ -193,7 +198,8 @@ from organseg.show.slices import slice_picture
 def draw_stack(axes, volume, heights):
     for place, z in enumerate(heights):
         low, high = 40 * place, 40 * place + 96
-        axes.imshow(slice_picture(volume, "axial", z), extent=(low, high, low, high), zorder=place)
+        axes.imshow(slice_picture(volume, "axial", z),
+                    extent=(low, high, low, high), zorder=place)
     axes.set(xlim=(0, high), ylim=(0, high))
 
 
@@ -208,7 +214,8 @@ for (name, heights), (question, answer) in zip(questions.items(), rows):
     answer.set_title("out")
     if name == "CNN":
         word = organseg.BODY_LEVELS[case.body_levels[heights[0]]]
-        answer.text(0.5, 0.5, f"“{word}”", fontsize=13, ha="center", va="center")
+        answer.text(0.5, 0.5, f"“{word}”", fontsize=13, ha="center",
+                    va="center")
     else:
         draw_stack(answer, case, heights)
 for axes in rows.flat:
@@ -218,8 +225,10 @@ for axes in rows.flat:
 # The library has all three. Their input and output shapes say the same as the picture:
 
 # %%
-for network in (organseg.cnn(num_classes=4, input_size=64), organseg.fcn(), organseg.unet()):
-    print(f"{network.name:5}in {network.input_shape!s:30}out {network.output_shape}")
+for network in (organseg.cnn(num_classes=4, input_size=64), organseg.fcn(),
+                organseg.unet()):
+    print(f"{network.name:5}in {network.input_shape!s:30}out "
+          f"{network.output_shape}")
 
 # %% [markdown]
 # The first `None` is the number of pictures, which is free; any other `None` is a size that can be chosen, in
@@ -263,7 +272,8 @@ organseg.draw_network(unet)
 # library's version gives the same, and uses that from there on:
 
 # %%
-by_library = [organseg.dice(case.label == organ.id, prediction == organ.id) for organ in organseg.ORGANS]
+by_library = [organseg.dice(case.label == organ.id, prediction == organ.id)
+              for organ in organseg.ORGANS]
 np.testing.assert_allclose(by_library, list(scores.values()))
 
 # %% [markdown]
@@ -279,7 +289,8 @@ np.testing.assert_allclose(by_library, list(scores.values()))
 # %%
 for profile in organseg.PROFILES.values():
     size, filters = profile.crop_size, profile.base_filters
-    print(f"{profile.name:7}crops of {size}³ voxels, {filters:2} filters, {profile.steps:6,} steps")
+    print(f"{profile.name:7}crops of {size}³ voxels, {filters:2} filters, "
+          f"{profile.steps:6,} steps")
 
 # %% [markdown]
 # **No patient's data are needed.** All chapters run on phantoms; a cell that wants the patient shown earlier says so where

@@ -109,7 +109,8 @@ print(file.affine.round(2))
 # that we began with.
 
 # %%
-loaded = organseg.load_case(folder / "patient_0000.nii.gz", folder / "patient.nii.gz")
+loaded = organseg.load_case(folder / "patient_0000.nii.gz",
+                            folder / "patient.nii.gz")
 np.testing.assert_array_equal(loaded.image, voxels)
 np.testing.assert_array_equal(loaded.image, np.rint(case.image))
 np.testing.assert_array_equal(loaded.label, case.label)
@@ -217,11 +218,13 @@ def radiological(volume, z):
     return volume[::-1, ::-1, z].T
 
 
-figure, (stored, viewed) = plt.subplots(1, 2, figsize=(5.6, 3), layout="constrained")
+figure, (stored, viewed) = plt.subplots(1, 2, figsize=(5.6, 3),
+                                        layout="constrained")
 stored.imshow(case.image[:, :, 52], cmap="gray", vmin=-160, vmax=240)
 stored.set(title="as stored", ylabel="first axis: i", xlabel="second axis: j")
 viewed.imshow(radiological(case.image, 52), cmap="gray", vmin=-160, vmax=240)
-viewed.set(title="radiological view", xticks=[0, 111], xticklabels=["R", "L"], yticks=[0, 111], yticklabels=["A", "P"])
+viewed.set(title="radiological view", xticks=[0, 111], xticklabels=["R", "L"],
+           yticks=[0, 111], yticklabels=["A", "P"])
 plt.show()
 
 # %% [markdown]
@@ -240,7 +243,8 @@ flip = np.diag([-1.0, 1, 1, 1])
 flip[0, 3] = case.image.shape[0] - 1
 flipped_affine = case.affine @ flip
 print(axis_codes(flipped_affine), flipped_affine[0].round(2))
-np.testing.assert_allclose(place_of(flipped_affine, (0, 5, 7)), place_of(case.affine, (111, 5, 7)))
+np.testing.assert_allclose(place_of(flipped_affine, (0, 5, 7)),
+                           place_of(case.affine, (111, 5, 7)))
 
 # %% [markdown]
 # `flip` leads from new indices to old ones, and the old affine from there to millimetres: affines are chained by
@@ -261,17 +265,22 @@ for name, label, affine in (
 
 # %% alt="Three slices drawn in millimetres, with positive x on the left. Scan, and array and affine flipped together: identical, with the liver on the patient's right. Only the array flipped: a mirror image with the liver on the patient's left."
 def draw_in_mm(axes, image, affine, z):
-    first, last = place_of(affine, (-0.5, -0.5, 0)), place_of(affine, np.array(image.shape) - 0.5)
+    first = place_of(affine, (-0.5, -0.5, 0))
+    last = place_of(affine, np.array(image.shape) - 0.5)
     extent = (first[0], last[0], first[1], last[1])
-    axes.imshow(image[:, :, z].T, extent=extent, origin="lower", cmap="gray", vmin=-160, vmax=240)
-    axes.set(xlim=(190, -190), ylim=(-190, 190), xticks=(150, 0, -150), yticks=(-150, 0, 150))
+    axes.imshow(image[:, :, z].T, extent=extent, origin="lower", cmap="gray",
+                vmin=-160, vmax=240)
+    axes.set(xlim=(190, -190), ylim=(-190, 190), xticks=(150, 0, -150),
+             yticks=(-150, 0, 150))
 
 
-figure, panels = plt.subplots(1, 3, figsize=(6.4, 2.5), sharey=True, layout="constrained")
+figure, panels = plt.subplots(1, 3, figsize=(6.4, 2.5), sharey=True,
+                              layout="constrained")
 draw_in_mm(panels[0], case.image, case.affine, 52)
 draw_in_mm(panels[1], flipped, flipped_affine, 52)
 draw_in_mm(panels[2], flipped, case.affine, 52)
-for axes, title in zip(panels, ("the scan", "array and affine flipped", "only the array flipped")):
+for axes, title in zip(panels, ("the scan", "array and affine flipped",
+                                "only the array flipped")):
     axes.set_title(title, fontsize=10)
 panels[0].set_ylabel("y (mm)")
 figure.supxlabel("x (mm), growing to the patient's right", fontsize=10)
@@ -287,7 +296,8 @@ plt.show()
 from dataclasses import replace
 from organseg.geometry import to_canonical
 
-turned = replace(case, image=flipped, label=case.label[::-1], affine=flipped_affine)
+turned = replace(case, image=flipped, label=case.label[::-1],
+                 affine=flipped_affine)
 back = to_canonical(turned)
 print(turned.axes, "→", back.axes)
 np.testing.assert_array_equal(back.image, case.image)
@@ -319,7 +329,8 @@ print(hounsfield(np.array([0.0, 0.19, 0.20])).round())
 # the mean of the 3×3×3 voxels around it.
 
 # %%
-places = {"air": (150, 150, 100), "lung": (90, 30, 180), "fat": (20, 150, 0), "muscle": (35, -42, 0)}
+places = {"air": (150, 150, 100), "lung": (90, 30, 180), "fat": (20, 150, 0),
+          "muscle": (35, -42, 0)}
 places["vertebra"] = (0, 32, 0)
 for tissue, place in places.items():
     i, j, k = np.rint(place_of(np.linalg.inv(case.affine), place)).astype(int)
@@ -337,8 +348,10 @@ from scipy import ndimage
 for organ in organseg.ORGANS:
     mask = case.label == organ.id
     low, middle, high = np.percentile(case.image[mask], (5, 50, 95))
-    at_border = (mask & ~ndimage.binary_erosion(mask))[mask & (case.image <= low)].mean()
-    print(f"{organ.name:12}{middle:6.0f} HU, mostly {low:4.0f} to {high:4.0f}, darkest: {at_border:4.0%} at the border")
+    border = mask & ~ndimage.binary_erosion(mask)
+    at_border = border[mask & (case.image <= low)].mean()
+    print(f"{organ.name:12}{middle:6.0f} HU, mostly {low:4.0f} to {high:4.0f}, "
+          f"darkest: {at_border:4.0%} at the border")
 
 # %% [markdown]
 # Artery and vein are bright because a *contrast agent* with iodine was injected before the scan; in the *portal venous
@@ -369,9 +382,11 @@ print(window(np.array([-1000, -160, 40, 240, 1000]), centre=40, width=400))
 # Radiologists switch between a few. These are common choices; with a live kernel, try them with the sliders below.
 
 # %%
-presets = {"soft tissue": (40, 400), "liver": (80, 150), "lung": (-500, 1400), "bone": (500, 1500)}
+presets = {"soft tissue": (40, 400), "liver": (80, 150), "lung": (-500, 1400),
+           "bone": (500, 1500)}
 for name, (centre, width) in presets.items():
-    print(f"{name:12}centre {centre:4}, width {width:4}: {centre - width / 2:5.0f} to {centre + width / 2:4.0f} HU")
+    print(f"{name:12}centre {centre:4}, width {width:4}: "
+          f"{centre - width / 2:5.0f} to {centre + width / 2:4.0f} HU")
 
 # %% alt="The slice with the liver in a soft-tissue window: organs in shades of grey, fat dark, bone white, air black."
 from matplotlib.figure import Figure
@@ -380,7 +395,8 @@ from matplotlib.figure import Figure
 def draw_window(centre, width):
     figure = Figure(figsize=(3.6, 3.8), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(window(radiological(case.image, 58), centre, width), cmap="gray", vmin=0, vmax=1)
+    axes.imshow(window(radiological(case.image, 58), centre, width),
+                cmap="gray", vmin=0, vmax=1)
     axes.set(title=f"centre {centre}, width {width}", xticks=[], yticks=[])
     return figure
 
@@ -393,7 +409,8 @@ organseg.explore(draw_window, centre=(-1000, 1000, 40), width=(50, 2000, 400))
 
 # %%
 print(organseg.normalise(np.array([-1000, -200, 50, 300, 1000])))
-np.testing.assert_allclose(organseg.normalise(case.image), window(case.image, centre=50, width=500), atol=1e-6)
+np.testing.assert_allclose(organseg.normalise(case.image),
+                           window(case.image, centre=50, width=500), atol=1e-6)
 
 # %% [markdown]
 # ## Seven organs
@@ -405,20 +422,25 @@ np.testing.assert_allclose(organseg.normalise(case.image), window(case.image, ce
 
 # %%
 voxel_ml = abs(np.linalg.det(case.affine)) / 1000
-volumes = {organ.name: voxel_ml * np.count_nonzero(case.label == organ.id) for organ in organseg.ORGANS}
+volumes = {organ.name: voxel_ml * np.count_nonzero(case.label == organ.id)
+           for organ in organseg.ORGANS}
 for organ in organseg.ORGANS:
-    print(f"{organ.id} {organ.name:12}{volumes[organ.name]:6.0f} ml   {organ.meaning}")
+    print(f"{organ.id} {organ.name:12}{volumes[organ.name]:6.0f} ml   "
+          f"{organ.meaning}")
 print(f"background: {np.mean(case.label == 0):.0%} of the voxels")
 
 # %% alt="Left: a slice from the front through the synthetic patient with its organs in colour. Right: a bar for each organ's volume; the liver's is many times longer than all others, the gallbladder's hardly visible."
 from organseg.show.slices import best_slice, slice_picture
 
-figure, (slice_axes, bars) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+figure, (slice_axes, bars) = plt.subplots(1, 2, figsize=(8, 3.6),
+                                          layout="constrained")
 size = np.array(case.image.shape) * case.spacing
 y = best_slice(case.label, "coronal")
-slice_axes.imshow(slice_picture(case, "coronal", y, opacity=0.7), extent=(0, size[0], 0, size[2]))
+slice_axes.imshow(slice_picture(case, "coronal", y, opacity=0.7),
+                  extent=(0, size[0], 0, size[2]))
 slice_axes.set(title="from the front", xticks=[], yticks=[])
-bars.barh(list(volumes), list(volumes.values()), color=[organ.colour for organ in organseg.ORGANS])
+bars.barh(list(volumes), list(volumes.values()),
+          color=[organ.colour for organ in organseg.ORGANS])
 bars.set(xlabel="volume (ml)")
 bars.invert_yaxis()
 
@@ -435,10 +457,13 @@ bars.invert_yaxis()
 
 # %%
 voxels_full = 512 * 512 * 800
-for name, voxel_count in (("as scanned", voxels_full), ("by 4", voxels_full // 4**3)):
+for name, voxel_count in (("as scanned", voxels_full),
+                          ("by 4", voxels_full // 4**3)):
     gigabytes = 4 * voxel_count / 1e9
-    print(f"{name:12}one volume {gigabytes:6.3f} GB, 64 features {64 * gigabytes:6.2f} GB")
-print(f"64 voxels in a row: {64 * 0.75:.0f} mm as scanned, {64 * 3:.0f} mm by 4")
+    print(f"{name:12}one volume {gigabytes:6.3f} GB, "
+          f"64 features {64 * gigabytes:6.2f} GB")
+print(f"64 voxels in a row: {64 * 0.75:.0f} mm as scanned, "
+      f"{64 * 3:.0f} mm by 4")
 
 # %% [markdown]
 # For a whole scan in one piece, one layer of features at full size would take 53.69 GB. The graphics card of the paper
@@ -462,17 +487,22 @@ smooth = ndimage.gaussian_filter1d(wave, sigma, mode="wrap")
 
 figure, axes = plt.subplots(figsize=(8, 2.6), layout="constrained")
 between = np.linspace(0, 59, 1000)
-axes.plot(between, np.cos(2 * np.pi * between / 5), color="0.75", label="wave, period 5 voxels")
-axes.plot(voxel[::4], wave[::4], "o-", color="#d55e00", label="every fourth voxel")
-axes.plot(voxel[::4], smooth[::4], "s-", color="#0072b2", label="smoothed first")
+axes.plot(between, np.cos(2 * np.pi * between / 5), color="0.75",
+          label="wave, period 5 voxels")
+axes.plot(voxel[::4], wave[::4], "o-", color="#d55e00",
+          label="every fourth voxel")
+axes.plot(voxel[::4], smooth[::4], "s-", color="#0072b2",
+          label="smoothed first")
 axes.set(xlabel="voxel", ylim=(-1.2, 1.9))
 axes.legend(ncols=3, loc="upper center")
 plt.show()
 
 # %%
-np.testing.assert_allclose(wave[::4], np.cos(2 * np.pi * voxel[::4] / 20), atol=1e-12)
+np.testing.assert_allclose(wave[::4], np.cos(2 * np.pi * voxel[::4] / 20),
+                           atol=1e-12)
 print(f"largest value after smoothing: {smooth.max():.2f}")
-print(f"a Gaussian's width at half its height: {2 * np.sqrt(2 * np.log(2)):.3f} standard deviations")
+print("a Gaussian's width at half its height: "
+      f"{2 * np.sqrt(2 * np.log(2)):.3f} standard deviations")
 
 # %% [markdown]
 # The kept voxels form a slow wave, with a period of 20 voxels, that never existed. The new grid has a value every 4
@@ -490,7 +520,8 @@ print(f"a Gaussian's width at half its height: {2 * np.sqrt(2 * np.log(2)):.3f} 
 # %%
 slab = organseg.make_phantom(50, (512, 512, 8), spacing=(0.75, 0.75, 0.75))
 naive = slab.image[::4, ::4, ::4]
-smoothed = ndimage.gaussian_filter(np.maximum(slab.image, -1000), sigma, mode="nearest")
+smoothed = ndimage.gaussian_filter(np.maximum(slab.image, -1000), sigma,
+                                   mode="nearest")
 print(slab.image.shape, "→", naive.shape)
 
 # %% [markdown]
@@ -502,7 +533,8 @@ print(slab.image.shape, "→", naive.shape)
 # %%
 def at_centres_of_four(volume):
     for axis in range(3):
-        first, second = (volume.take(np.arange(start, volume.shape[axis], 4), axis) for start in (1, 2))
+        first, second = (volume.take(np.arange(start, volume.shape[axis], 4),
+                                     axis) for start in (1, 2))
         volume = (first + second) / 2
     return volume
 
@@ -519,7 +551,8 @@ np.testing.assert_allclose(working.image, coarse, atol=0.1)
 
 # %%
 print(slab.affine[:3, 3], "→", working.affine[:3, 3])
-np.testing.assert_allclose(working.affine[:3, 3], place_of(slab.affine, (1.5, 1.5, 1.5)))
+np.testing.assert_allclose(working.affine[:3, 3],
+                           place_of(slab.affine, (1.5, 1.5, 1.5)))
 
 # %% [markdown]
 # The centre of the first voxel moves by 1.5 fine voxels, since it is now the centre of a larger box. Whoever only
@@ -528,9 +561,11 @@ np.testing.assert_allclose(working.affine[:3, 3], place_of(slab.affine, (1.5, 1.
 
 # %% alt="A part of the slice with kidney and liver, three times: as scanned, with every fourth voxel kept, and smoothed first. The second is as noisy as the first and its borders are jagged; the third is smooth."
 figure, panels = plt.subplots(1, 3, figsize=(6.4, 2.6), layout="constrained")
-shown = {"as scanned, 0.75 mm": slab.image[..., 4], "[::4]": naive[..., 1], "smoothed first": coarse[..., 1]}
+shown = {"as scanned, 0.75 mm": slab.image[..., 4], "[::4]": naive[..., 1],
+         "smoothed first": coarse[..., 1]}
 for axes, (title, picture) in zip(panels, shown.items()):
-    axes.imshow(picture[::-1, ::-1].T, cmap="gray", vmin=-160, vmax=240, extent=(0, 384, 384, 0))
+    axes.imshow(picture[::-1, ::-1].T, cmap="gray", vmin=-160, vmax=240,
+                extent=(0, 384, 384, 0))
     axes.set(title=title, xlim=(50, 200), ylim=(250, 80), xticks=[], yticks=[])
 
 # %% [markdown]
@@ -540,7 +575,8 @@ for axes, (title, picture) in zip(panels, shown.items()):
 # %%
 inside = ndimage.binary_erosion(working.label == 3, np.ones((7, 7, 1)))
 inside_fine = inside.repeat(4, axis=0).repeat(4, axis=1).repeat(4, axis=2)
-for name, values in (("as scanned", slab.image[inside_fine]), ("[::4]", naive[inside]), ("smoothed", coarse[inside])):
+for name, values in (("as scanned", slab.image[inside_fine]),
+                     ("[::4]", naive[inside]), ("smoothed", coarse[inside])):
     print(f"{name:12}{values.std():4.0f} HU")
 
 # %% [markdown]
@@ -559,19 +595,25 @@ print(half_way, "→", organseg.ORGANS[round(half_way) - 1].name)
 
 # %%
 liver_only = np.where(slab.label == 3, 3, 0)
-linear = np.rint(at_centres_of_four(ndimage.gaussian_filter(liver_only.astype(float), sigma))).astype(int)
-nearest = organseg.to_working(replace(slab, label=liver_only.astype(np.uint8)), grid).label
-print("ids in the truth:", np.unique(liver_only), "read linearly:", np.unique(linear), "nearest:", np.unique(nearest))
+blurred = ndimage.gaussian_filter(liver_only.astype(float), sigma)
+linear = np.rint(at_centres_of_four(blurred)).astype(int)
+nearest = organseg.to_working(replace(slab, label=liver_only.astype(np.uint8)),
+                              grid).label
+print("ids in the truth:", np.unique(liver_only), "read linearly:",
+      np.unique(linear), "nearest:", np.unique(nearest))
 
 # %% alt="Two label images of the liver. Read linearly, the liver has a rim in the colours of artery and vein. With nearest neighbour there is only liver."
 from matplotlib.colors import ListedColormap
 
-colours = ListedColormap(["black", *(organ.colour for organ in organseg.ORGANS)])
+colours = ["black", *(organ.colour for organ in organseg.ORGANS)]
 figure, panels = plt.subplots(1, 2, figsize=(5, 3.2), layout="constrained")
-for axes, (title, label) in zip(panels, {"read linearly": linear, "nearest neighbour": nearest}.items()):
-    axes.imshow(label[::-1, ::-1, 1].T, cmap=colours, vmin=0, vmax=7)
+ways = {"read linearly": linear, "nearest neighbour": nearest}
+for axes, (title, label) in zip(panels, ways.items()):
+    axes.imshow(label[::-1, ::-1, 1].T, cmap=ListedColormap(colours), vmin=0,
+                vmax=7)
     axes.set(title=title, xlim=(15, 45), ylim=(70, 22), xticks=[], yticks=[])
-patches = [plt.Rectangle((0, 0), 1, 1, color=organ.colour, label=organ.name) for organ in organseg.ORGANS[:3]]
+patches = [plt.Rectangle((0, 0), 1, 1, color=organ.colour, label=organ.name)
+           for organ in organseg.ORGANS[:3]]
 figure.legend(handles=patches, loc="outside lower center", ncols=3)
 plt.show()
 
@@ -611,7 +653,8 @@ print((surely_liver + surely_background) / 2)
 def there_and_back(case, grid):
     working = organseg.to_working(case, grid)
     perfect = np.eye(organseg.NUM_CLASSES, dtype="float32")[working.label]
-    return organseg.to_file_grid(perfect, working.affine, case.image.shape, case.affine)
+    return organseg.to_file_grid(perfect, working.affine, case.image.shape,
+                                 case.affine)
 
 
 fine = organseg.make_phantom(50, (192, 192, 216), spacing=(1.5, 1.5, 1.5))
@@ -623,13 +666,16 @@ best = {}
 print(f"{'Dice':12}  3 mm  6 mm")
 for organ in organseg.ORGANS:
     truth = fine.label == organ.id
-    best[organ.name] = [organseg.dice(truth, back == organ.id) for back in (by_2, by_4)]
-    print(f"{organ.name:12}{best[organ.name][0]:6.2f}{best[organ.name][1]:6.2f}")
+    best[organ.name] = [organseg.dice(truth, back == organ.id)
+                        for back in (by_2, by_4)]
+    print(
+        f"{organ.name:12}{best[organ.name][0]:6.2f}{best[organ.name][1]:6.2f}")
 
 # %% alt="For each organ two points, the Dice of the labels brought to 3 or 6 millimetres and back. Both are close to one for the liver; for the pancreas they are lowest, and far apart."
 figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
 for column, marker, name in ((0, "o", "3 mm"), (1, "s", "6 mm")):
-    axes.plot(list(best), [values[column] for values in best.values()], marker, markersize=8, label=name)
+    axes.plot(list(best), [values[column] for values in best.values()], marker,
+              markersize=8, label=name)
 axes.set(ylim=(0.7, 1.005), ylabel="Dice, there and back")
 axes.grid(axis="y", alpha=0.3)
 figure.legend(title="working voxel", loc="outside right upper")
@@ -637,7 +683,8 @@ plt.show()
 
 # %%
 for back in (by_2, by_4):
-    moved = centre_of_liver(back, fine.affine) - centre_of_liver(fine.label, fine.affine)
+    moved = (centre_of_liver(back, fine.affine)
+             - centre_of_liver(fine.label, fine.affine))
     assert np.abs(moved).max() < 0.2
 
 # %% [markdown]
@@ -651,7 +698,8 @@ at_3_mm = organseg.to_working(fine, organseg.WorkingGrid((3.0, 3.0, 3.0))).label
 for organ in organseg.ORGANS:
     mask = at_3_mm == organ.id
     border = mask & ~ndimage.binary_erosion(mask)
-    print(f"{organ.name:12}{border.sum() / mask.sum():4.0%} of the voxels at 3 mm are at the border")
+    print(f"{organ.name:12}{border.sum() / mask.sum():4.0%} of the voxels at 3 "
+          "mm are at the border")
 
 # %% [markdown]
 # Of the liver 14 % of the voxels are at the border, of the pancreas 70 %, and those organs lose most that have most
@@ -674,7 +722,8 @@ print(f"{'':12}{'phantom':>8}{'patient':>24}")
 for organ in organseg.ORGANS:
     print(f"{organ.name:12}", end="")
     for scan in (case, patient):
-        low, middle, high = np.percentile(scan.image[scan.label == organ.id], (5, 50, 95))
+        low, middle, high = np.percentile(scan.image[scan.label == organ.id],
+                                          (5, 50, 95))
         print(f"{middle:5.0f} HU, {low:4.0f} to {high:4.0f}", end="   ")
     print()
 
@@ -687,10 +736,13 @@ for organ in organseg.ORGANS:
 
 # %% tags=["patient"] alt="Four slices in one window. The phantom: smooth organs of even grey, bright vessels, an empty table. The patient: grainy, hardly a difference of grey between the organs, stool and gas in the bowel, fine strands in the fat, pelvic bones."
 figure, rows = plt.subplots(2, 2, figsize=(6.4, 6.6), layout="constrained")
-for column, (name, scan) in enumerate({"phantom": case, "patient": patient}.items()):
+for column, (name, scan) in enumerate({"phantom": case,
+                                       "patient": patient}.items()):
     width, _, height = np.array(scan.image.shape) * scan.spacing
-    for axes, view, across in zip(rows[:, column], ("axial", "coronal"), (width, height)):
-        axes.imshow(slice_picture(scan, view, best_slice(scan.label, view), opacity=0), extent=(0, width, 0, across))
+    for axes, view, across in zip(rows[:, column], ("axial", "coronal"),
+                                  (width, height)):
+        axes.imshow(slice_picture(scan, view, best_slice(scan.label, view),
+                                  opacity=0), extent=(0, width, 0, across))
         axes.set(title=f"{name}, {view}", xticks=[], yticks=[])
 plt.show()
 
@@ -712,9 +764,11 @@ shown = {"phantom": case}
 if my_ct is not None:
     shown["my CT"] = to_canonical(organseg.load_case(my_ct))
 
-figure, panels = plt.subplots(1, len(shown), figsize=(4 * len(shown), 3.8), squeeze=False, layout="constrained")
+figure, panels = plt.subplots(1, len(shown), figsize=(4 * len(shown), 3.8),
+                              squeeze=False, layout="constrained")
 for axes, (name, one) in zip(panels.flat, shown.items()):
-    picture = window(radiological(one.image, one.image.shape[2] // 2), centre=40, width=400)
+    picture = window(radiological(one.image, one.image.shape[2] // 2),
+                     centre=40, width=400)
     axes.imshow(picture, cmap="gray", aspect=one.spacing[1] / one.spacing[0])
     axes.set(title=name, xticks=[], yticks=[])
 

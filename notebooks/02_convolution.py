@@ -63,7 +63,8 @@ if importlib.util.find_spec("organseg") is None:
 # %%
 import numpy as np
 
-image = np.array([[1, 1, 2, 7, 8], [1, 2, 2, 8, 7], [0, 1, 1, 7, 8], [1, 1, 2, 8, 9], [2, 1, 1, 7, 8]])
+image = np.array([[1, 1, 2, 7, 8], [1, 2, 2, 8, 7], [0, 1, 1, 7, 8],
+                  [1, 1, 2, 8, 9], [2, 1, 1, 7, 8]])
 kernel = np.array([[-1, 0, 1], [-1, 0, 1], [-1, 0, 1]])
 print(image)
 print(kernel)
@@ -89,18 +90,21 @@ import matplotlib.pyplot as plt
 
 
 def draw_grid(axes, numbers, title, frame=None):
-    """Numbers in squares; frame is the row and column where an orange frame begins, and how many squares wide it is."""
-    cmap, low, high = ("RdBu_r", -3, 3) if numbers.min() < 0 else ("Blues", -10, 40)
+    """Numbers in squares; frame: row, column and size of an orange square."""
+    cmap, low, high = (("RdBu_r", -3, 3) if numbers.min() < 0
+                       else ("Blues", -10, 40))
     axes.imshow(numbers, cmap=cmap, vmin=low, vmax=high)
     for (row, column), number in np.ndenumerate(numbers):
         axes.text(column, row, f"{number:g}", ha="center", va="center")
     if frame:
         row, column, size = frame
-        axes.add_patch(plt.Rectangle((column - 0.5, row - 0.5), size, size, fill=False, ec="darkorange", lw=3))
+        axes.add_patch(plt.Rectangle((column - 0.5, row - 0.5), size, size,
+                                     fill=False, ec="darkorange", lw=3))
     axes.set(title=title, xticks=[], yticks=[])
 
 
-result = np.array([[np.sum(image[i : i + 3, j : j + 3] * kernel) for j in range(3)] for i in range(3)])
+result = np.array([[np.sum(image[i : i + 3, j : j + 3] * kernel)
+                    for j in range(3)] for i in range(3)])
 figure, axes = plt.subplots(1, 3, figsize=(7, 3), width_ratios=(5, 3, 3))
 draw_grid(axes[0], image, "image", frame=(1, 1, 3))
 draw_grid(axes[1], kernel, "kernel")
@@ -177,8 +181,10 @@ from scipy import signal
 
 print(signal.convolve2d(image, kernel, mode="valid"))
 turned = kernel[::-1, ::-1]
-np.testing.assert_allclose(signal.convolve2d(image, turned, mode="valid"), convolve(image, kernel))
-np.testing.assert_allclose(signal.correlate2d(image, kernel, mode="valid"), convolve(image, kernel))
+np.testing.assert_allclose(signal.convolve2d(image, turned, mode="valid"),
+                           convolve(image, kernel))
+np.testing.assert_allclose(signal.correlate2d(image, kernel, mode="valid"),
+                           convolve(image, kernel))
 
 # %% [markdown]
 # With this kernel SciPy's convolution gives the opposite signs, and with the turned one our numbers. For a network it
@@ -199,7 +205,8 @@ spacing = case.spacing[0]
 
 
 def show(axes, picture, title, **options):
-    shown = axes.imshow(picture.T, **{"origin": "lower", "cmap": "gray", **options})
+    shown = axes.imshow(picture.T,
+                        **{"origin": "lower", "cmap": "gray", **options})
     axes.invert_xaxis()
     axes.set(title=title, xlabel="x (pixels)", ylabel="y (pixels)")
     return shown
@@ -207,7 +214,8 @@ def show(axes, picture, title, **options):
 
 print(ct_slice.shape, f"pixels of {spacing:.2f} mm")
 figure, axes = plt.subplots(figsize=(4.5, 4))
-figure.colorbar(show(axes, ct_slice, "An axial slice", vmin=-160, vmax=240), label="HU")
+figure.colorbar(show(axes, ct_slice, "An axial slice", vmin=-160, vmax=240),
+                label="HU")
 plt.show()
 
 # %% [markdown]
@@ -221,8 +229,10 @@ along_x = np.array([[-0.5], [0], [0.5]])
 slope = convolve(ct_slice, along_x) / spacing
 print(slope.shape, f"from {slope.min():.0f} to {slope.max():.0f} HU per mm")
 i, j = np.unravel_index(np.abs(slope).argmax(), slope.shape)
-print(f"the steepest lies between {ct_slice[i, j]:.0f} and {ct_slice[i + 2, j]:.0f} HU")
-np.testing.assert_allclose(slope, np.gradient(ct_slice, spacing, axis=0)[1:-1], rtol=1e-3, atol=1e-3)
+print(f"the steepest lies between {ct_slice[i, j]:.0f} and "
+      f"{ct_slice[i + 2, j]:.0f} HU")
+np.testing.assert_allclose(slope, np.gradient(ct_slice, spacing, axis=0)[1:-1],
+                           rtol=1e-3, atol=1e-3)
 
 # %% alt="Left: the CT slice. Right: its slope along x; each organ has a red rim on one side and a blue rim on the other, flat regions are white; the skin's rims are the strongest."
 figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
@@ -247,9 +257,12 @@ plt.show()
 mean = np.full((3, 3), 1 / 9)
 blurred = convolve(ct_slice, mean)
 liver = ct_slice[92:102, 74:84]
-liver_blurred = blurred[91:101, 73:83]  # the same places: the result begins one pixel later
-print(f"liver: mean {liver.mean():.0f} HU, standard deviation {liver.std():.1f} HU")
-print(f"blurred: mean {liver_blurred.mean():.0f} HU, standard deviation {liver_blurred.std():.1f} HU")
+# the same places: the result begins one pixel later
+liver_blurred = blurred[91:101, 73:83]
+print(f"liver: mean {liver.mean():.0f} HU, "
+      f"standard deviation {liver.std():.1f} HU")
+print(f"blurred: mean {liver_blurred.mean():.0f} HU, "
+      f"standard deviation {liver_blurred.std():.1f} HU")
 print(f"a third of the noise: {liver.std() / 3:.1f} HU")
 
 # %% [markdown]
@@ -265,7 +278,9 @@ from scipy import ndimage
 
 sobel = along_x * np.array([0.25, 0.5, 0.25])
 print(sobel)
-np.testing.assert_allclose(convolve(ct_slice, sobel), ndimage.sobel(ct_slice, axis=0)[1:-1, 1:-1] / 8, atol=0.01)
+np.testing.assert_allclose(convolve(ct_slice, sobel),
+                           ndimage.sobel(ct_slice, axis=0)[1:-1, 1:-1] / 8,
+                           atol=0.01)
 
 # %% [markdown]
 # ## Choose the weights yourself
@@ -285,13 +300,15 @@ def draw_filtered(before, centre, after):
     show(left, ct_slice, "Slice", vmin=-160, vmax=240)
     filtered = convolve(ct_slice, weights)
     low, high = (-200, 200) if abs(weights.sum()) < 0.1 else (-160, 240)
-    shown = show(right, filtered, f"Weights {before:g}, {centre:g}, {after:g}", vmin=low, vmax=high)
+    shown = show(right, filtered, f"Weights {before:g}, {centre:g}, {after:g}",
+                 vmin=low, vmax=high)
     figure.colorbar(shown, label="sum of weighted HU")
     return figure
 
 
 whole_range = (-3.0, 3.0)
-organseg.explore(draw_filtered, before=(*whole_range, -0.5), centre=(*whole_range, 0.0), after=(*whole_range, 0.5))
+organseg.explore(draw_filtered, before=(*whole_range, -0.5),
+                 centre=(*whole_range, 0.0), after=(*whole_range, 0.5))
 
 # %% [markdown]
 # In a network nobody moves sliders. The weights are *learned*: training changes them so that the network's answers
@@ -309,7 +326,8 @@ organseg.explore(draw_filtered, before=(*whole_range, -0.5), centre=(*whole_rang
 padded = np.pad(ct_slice, 1)  # a frame of zeros
 same_by_hand = convolve(padded, sobel)
 same = layer_with(sobel[:, :, np.newaxis, np.newaxis], padding="same")
-from_keras = np.asarray(same(ct_slice[np.newaxis, :, :, np.newaxis]))[0, :, :, 0]
+from_keras = np.asarray(
+    same(ct_slice[np.newaxis, :, :, np.newaxis]))[0, :, :, 0]
 print("valid:", convolve(ct_slice, sobel).shape, "same:", same_by_hand.shape)
 np.testing.assert_allclose(from_keras, same_by_hand, atol=0.01)
 
@@ -329,15 +347,19 @@ air = organseg.normalise(np.array([-1024.0, -1000.0]))
 normalised = organseg.normalise(ct_slice)
 edges = convolve(np.pad(normalised, 1), sobel)
 print("air after normalise:", air)
-print(f"HU: largest at the border {np.abs(same_by_hand[0]).max():.0f}, inside {np.abs(same_by_hand[1:-1]).max():.0f}")
-print(f"normalised: largest at the border {np.abs(edges[0]).max():.2f}, inside {np.abs(edges[1:-1]).max():.2f}")
+print(f"HU: largest at the border {np.abs(same_by_hand[0]).max():.0f}, "
+      f"inside {np.abs(same_by_hand[1:-1]).max():.0f}")
+print(f"normalised: largest at the border {np.abs(edges[0]).max():.2f}, "
+      f"inside {np.abs(edges[1:-1]).max():.2f}")
 assert np.all(edges[[0, -1]] == 0) and np.all(air == 0)
 
 # %% alt="Two enlarged pictures of the slope along x, at the border x = 0. Left, computed from HU: a dark blue stripe runs along the border of the image, and a red curve is the skin. Right, from the normalised slice: the stripe is gone."
 figure, axes = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
 part, place = (slice(0, 30), slice(60, 100)), (-0.5, 29.5, 59.5, 99.5)
-show(axes[0], same_by_hand[part], "From HU: a false edge at x = 0", cmap="RdBu_r", vmin=-500, vmax=500, extent=place)
-show(axes[1], edges[part], "From the normalised slice", cmap="RdBu_r", vmin=-0.5, vmax=0.5, extent=place)
+show(axes[0], same_by_hand[part], "From HU: a false edge at x = 0",
+     cmap="RdBu_r", vmin=-500, vmax=500, extent=place)
+show(axes[1], edges[part], "From the normalised slice", cmap="RdBu_r",
+     vmin=-0.5, vmax=0.5, extent=place)
 plt.show()
 
 # %% [markdown]
@@ -352,9 +374,11 @@ plt.show()
 
 # %%
 strided = layer_with(sobel[:, :, np.newaxis, np.newaxis], strides=2)
-from_keras = np.asarray(strided(ct_slice[np.newaxis, :, :, np.newaxis]))[0, :, :, 0]
+from_keras = np.asarray(
+    strided(ct_slice[np.newaxis, :, :, np.newaxis]))[0, :, :, 0]
 print(from_keras.shape)
-np.testing.assert_allclose(from_keras, convolve(ct_slice, sobel)[::2, ::2], atol=0.01)
+np.testing.assert_allclose(from_keras, convolve(ct_slice, sobel)[::2, ::2],
+                           atol=0.01)
 
 # %% [markdown]
 # From 126 places every second is kept, from the first on: 63. The exercises ask for the formula.
@@ -365,8 +389,10 @@ np.testing.assert_allclose(from_keras, convolve(ct_slice, sobel)[::2, ::2], atol
 # the input has one channel, a filter is one kernel. Here are two: the slope along $x$ and the slope along $y$.
 
 # %%
-filters = np.stack([sobel, sobel.T], axis=-1)[:, :, np.newaxis, :]  # (x, y, channel, filter)
-feature_maps = np.asarray(layer_with(filters)(normalised[np.newaxis, :, :, np.newaxis]))
+# (x, y, channel, filter)
+filters = np.stack([sobel, sobel.T], axis=-1)[:, :, np.newaxis, :]
+feature_maps = np.asarray(
+    layer_with(filters)(normalised[np.newaxis, :, :, np.newaxis]))
 print("weights:", filters.shape, "feature maps:", feature_maps.shape)
 
 # %% [markdown]
@@ -380,7 +406,8 @@ weights = rng.normal(size=(3, 3, 2, 3))  # (x, y, channel, filter)
 by_hand = np.zeros((124, 124, 3))
 for channel in range(2):
     for filter_ in range(3):
-        by_hand[..., filter_] += convolve(feature_maps[0, :, :, channel], weights[:, :, channel, filter_])
+        by_hand[..., filter_] += convolve(feature_maps[0, :, :, channel],
+                                          weights[:, :, channel, filter_])
 
 second = np.asarray(layer_with(weights)(feature_maps))
 print(second.shape)
@@ -396,8 +423,10 @@ np.testing.assert_allclose(second[0], by_hand, atol=1e-4)
 
 
 # %%
-def count_parameters(channels, filters, kernel_size=3, spatial_dims=2, bias=True):
-    return kernel_size**spatial_dims * channels * filters + (filters if bias else 0)
+def count_parameters(channels, filters, kernel_size=3, spatial_dims=2,
+                     bias=True):
+    return (kernel_size**spatial_dims * channels * filters
+            + (filters if bias else 0))
 
 
 layer = keras.layers.Conv2D(filters=8, kernel_size=3)
@@ -410,8 +439,10 @@ print("by hand", count_parameters(1, 8), "Keras", layer.count_params())
 
 # %%
 pixels = 128 * 128
-print(f"every pixel to every output: {pixels * (8 * pixels) + 8 * pixels:,} parameters")
-print(f"windows without sharing: {10 * 8 * pixels:,}; convolution: {count_parameters(1, 8)}")
+print("every pixel to every output: "
+      f"{pixels * (8 * pixels) + 8 * pixels:,} parameters")
+print(f"windows without sharing: {10 * 8 * pixels:,}; convolution: "
+      f"{count_parameters(1, 8)}")
 
 # %% [markdown]
 # Two things bring 2,147,614,720 parameters down to 80. Each output looks at its own window only: with nine weights and
@@ -426,7 +457,8 @@ print(f"windows without sharing: {10 * 8 * pixels:,}; convolution: {count_parame
 # %%
 assert count_parameters(1, 1, spatial_dims=3, bias=False) == 27
 unet = organseg.unet()
-convolutions = [layer for layer in unet.layers if isinstance(layer, keras.layers.Conv3D)]
+convolutions = [layer for layer in unet.layers
+                if isinstance(layer, keras.layers.Conv3D)]
 channels = (1, 32, 64, 64, 128, 128, 256, 256, 512)
 for c, f, layer in zip(channels, channels[1:], convolutions, strict=False):
     by_hand = count_parameters(c, f, spatial_dims=3, bias=False)
@@ -456,7 +488,8 @@ for (i, j), weight in np.ndenumerate(second):
     combined[i : i + 3, j : j + 3] += weight * first
 
 in_two_steps = convolve(convolve(normalised, first), second)
-np.testing.assert_allclose(convolve(normalised, combined), in_two_steps, atol=1e-9)
+np.testing.assert_allclose(convolve(normalised, combined), in_two_steps,
+                           atol=1e-9)
 print("two steps and one step give the same", in_two_steps.shape)
 
 # %% [markdown]
@@ -471,9 +504,11 @@ def relu(x):
 
 
 print(relu(np.array([-2.0, -0.5, 0.0, 1.5])))
-np.testing.assert_array_equal(keras.layers.ReLU()(slope), relu(slope).astype("float32"))
+np.testing.assert_array_equal(keras.layers.ReLU()(slope),
+                              relu(slope).astype("float32"))
 with_relu = convolve(relu(convolve(normalised, first)), second)
-print("the same with a ReLU between them:", np.allclose(with_relu, in_two_steps))
+print("the same with a ReLU between them:",
+      np.allclose(with_relu, in_two_steps))
 
 # %% [markdown]
 # That one kernel fails proves little: another might do. Here is a task that no kernel can do. We want the *strength*
@@ -491,13 +526,17 @@ def edge_strength(image):
     return rising + falling
 
 
-np.testing.assert_allclose(edge_strength(-normalised), edge_strength(normalised))
-np.testing.assert_allclose(convolve(-normalised, sobel), -convolve(normalised, sobel))
+np.testing.assert_allclose(edge_strength(-normalised),
+                           edge_strength(normalised))
+np.testing.assert_allclose(convolve(-normalised, sobel),
+                           -convolve(normalised, sobel))
 
 # %% alt="Three pictures: the edges along x that rise, bright on one side of every organ; those that fall, bright on the other side; and their sum, in which both sides are bright."
 figure, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
-show(axes[0], relu(convolve(normalised, sobel)), "rising, ReLU", vmin=0, vmax=0.25)
-show(axes[1], relu(convolve(normalised, -sobel)), "falling, ReLU", vmin=0, vmax=0.25)
+show(axes[0], relu(convolve(normalised, sobel)), "rising, ReLU", vmin=0,
+     vmax=0.25)
+show(axes[1], relu(convolve(normalised, -sobel)), "falling, ReLU", vmin=0,
+     vmax=0.25)
 show(axes[2], edge_strength(normalised), "their sum", vmin=0, vmax=0.25)
 for panel in axes[1:]:
     panel.set(ylabel="", yticks=[])
@@ -525,7 +564,8 @@ draw_grid(axes[2], average, "average", frame=(0, 0, 1))
 
 # %%
 def pool(image, kind):
-    layer = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}[kind](2)
+    layer = {"max": keras.layers.MaxPooling2D,
+             "average": keras.layers.AveragePooling2D}[kind](2)
     return np.asarray(layer(image[np.newaxis, :, :, np.newaxis]))[0, :, :, 0]
 
 
@@ -544,10 +584,12 @@ print(average)
 # otherwise. This is called *equivariance*.
 
 # %%
-shifted = np.roll(normalised, 1, axis=0)  # one pixel along x; only air comes in at the border
+# one pixel along x; only air comes in at the border
+shifted = np.roll(normalised, 1, axis=0)
 moved = convolve(shifted, sobel)
 np.testing.assert_array_equal(moved[1:], convolve(normalised, sobel)[:-1])
-print("the result has moved by one pixel, and is the same in all", moved[1:].size, "places")
+print("the result has moved by one pixel, and is the same in all",
+      moved[1:].size, "places")
 
 # %% [markdown]
 # *Invariance* is something else: the result stays where it is. The paper says that max pooling "can also add some
@@ -558,7 +600,8 @@ print("the result has moved by one pixel, and is the same in all", moved[1:].siz
 for place in (2, 3, 4):
     row = np.zeros((2, 8))
     row[:, place] = 1
-    print(f"bright pixel at {place}: {row[0].astype(int)} pooled: {pool(row, 'max')[0].astype(int)}")
+    print(f"bright pixel at {place}: {row[0].astype(int)} pooled: "
+          f"{pool(row, 'max')[0].astype(int)}")
 
 # %% [markdown]
 # From place 2 to 3 the pooled row stays as it is: both lie in the same block. From 3 to 4 it jumps. So there is
@@ -573,9 +616,11 @@ results = {
     "max pooling": lambda image: pool(image, "max"),
     "average pooling": lambda image: pool(image, "average"),
 }
-change = {name: np.abs(f(shifted) - f(normalised)).mean() for name, f in results.items()}
+change = {name: np.abs(f(shifted) - f(normalised)).mean()
+          for name, f in results.items()}
 for name in results:
-    print(f"{name:20} mean change {change[name]:.4f}, relative {change[name] / change['every second pixel']:.2f}")
+    print(f"{name:20} mean change {change[name]:.4f}, "
+          f"relative {change[name] / change['every second pixel']:.2f}")
 
 # %% [markdown]
 # Max pooling takes away about a tenth of the change, average pooling about a fifth. That is *some* invariance at most:
@@ -585,8 +630,10 @@ for name in results:
 
 # %%
 by_two = np.roll(normalised, 2, axis=0)
-np.testing.assert_array_equal(pool(by_two, "max")[1:], pool(normalised, "max")[:-1])
-assert not np.allclose(pool(shifted, "max")[1:], pool(normalised, "max")[:-1], atol=0.1)
+np.testing.assert_array_equal(pool(by_two, "max")[1:],
+                              pool(normalised, "max")[:-1])
+assert not np.allclose(pool(shifted, "max")[1:], pool(normalised, "max")[:-1],
+                       atol=0.1)
 assert not np.allclose(pool(shifted, "max"), pool(normalised, "max"), atol=0.1)
 
 # %% [markdown]
@@ -604,12 +651,14 @@ assert not np.allclose(pool(shifted, "max"), pool(normalised, "max"), atol=0.1)
 # $s$ {cite}`araujo2019`.
 
 # %%
-stack = [("convolution", 3, 1), ("convolution", 3, 1), ("pooling", 2, 2), ("convolution", 3, 1), ("convolution", 3, 1)]
+stack = [("convolution", 3, 1), ("convolution", 3, 1), ("pooling", 2, 2),
+         ("convolution", 3, 1), ("convolution", 3, 1)]
 field, jump = 1, 1
 for name, kernel_size, stride in stack:
     field = field + (kernel_size - 1) * jump
     jump = jump * stride
-    print(f"{name:11} of {kernel_size}, stride {stride}: field {field:2}, jump {jump}")
+    print(f"{name:11} of {kernel_size}, stride {stride}: field {field:2}, "
+          f"jump {jump}")
 
 # %% [markdown]
 # Fourteen pixels. Is it true? `organseg.cnn` with two levels has these five layers at its beginning, and its
@@ -620,8 +669,10 @@ for name, kernel_size, stride in stack:
 network = organseg.cnn(num_classes=4, input_size=32, base_filters=2, levels=2)
 for layer in network.layers:
     if isinstance(layer, keras.layers.Conv2D):
-        layer.set_weights([np.full(layer.kernel.shape, 1 / np.prod(layer.kernel.shape[:3]))])
-last = [layer for layer in network.layers if isinstance(layer, keras.layers.ReLU)][-1]
+        layer.set_weights(
+            [np.full(layer.kernel.shape, 1 / np.prod(layer.kernel.shape[:3]))])
+last = [layer for layer in network.layers
+        if isinstance(layer, keras.layers.ReLU)][-1]
 beginning = keras.Model(network.input, last.output)
 print(beginning.output.shape)
 
@@ -644,8 +695,10 @@ assert seen.sum() == field**2
 figure, axes = plt.subplots(figsize=(4.4, 3.6))
 shown = axes.imshow(influence.T, origin="lower", cmap="gray")
 begin = np.flatnonzero(seen.any(axis=1))[0] - 0.5
-axes.add_patch(plt.Rectangle((begin, begin), field, field, fill=False, ec="darkorange", lw=2))
-axes.set(title="Which pixels move output (8, 8)?", xlabel="x (pixels)", ylabel="y (pixels)")
+axes.add_patch(plt.Rectangle((begin, begin), field, field, fill=False,
+                             ec="darkorange", lw=2))
+axes.set(title="Which pixels move output (8, 8)?", xlabel="x (pixels)",
+         ylabel="y (pixels)")
 figure.colorbar(shown, label="change of the output")
 plt.show()
 
@@ -681,11 +734,13 @@ for level in range(1, 5):
 # %%
 network = organseg.cnn(num_classes=4, input_size=128, base_filters=4, levels=2)
 weights = network.layers[1].get_weights()[0]
-by_hand = np.stack([convolve(np.pad(normalised, 1), weights[:, :, 0, f]) for f in range(4)], axis=-1)
+by_hand = np.stack([convolve(np.pad(normalised, 1), weights[:, :, 0, f])
+                    for f in range(4)], axis=-1)
 by_hand = relu(by_hand / np.sqrt(1 + 0.001))
 block = keras.Model(network.input, network.layers[3].output)
 from_library = np.asarray(block(normalised[np.newaxis, :, :, np.newaxis]))[0]
-print([layer.__class__.__name__ for layer in network.layers[1:4]], from_library.shape)
+print([layer.__class__.__name__ for layer in network.layers[1:4]],
+      from_library.shape)
 np.testing.assert_allclose(from_library, by_hand, atol=1e-4)
 
 # %% [markdown]
@@ -695,9 +750,11 @@ np.testing.assert_allclose(from_library, by_hand, atol=1e-4)
 # would be a parameter without effect. Instead, batch normalisation adds a number of its own, after the subtraction.
 
 # %%
-channel = convolve(normalised, first)  # the random kernel of the section on ReLU
+# the random kernel of the section on ReLU
+channel = convolve(normalised, first)
 with_bias = channel + 0.7
-np.testing.assert_allclose(with_bias - with_bias.mean(), channel - channel.mean(), atol=1e-9)
+np.testing.assert_allclose(with_bias - with_bias.mean(),
+                           channel - channel.mean(), atol=1e-9)
 
 # %% [markdown]
 # ## From features to probabilities
@@ -713,7 +770,8 @@ dense = keras.layers.Dense(4)
 dense.build((None, features.size))
 weights, bias = dense.get_weights()
 print("features", features.shape, "weights", weights.shape, "bias", bias.shape)
-np.testing.assert_allclose(dense(features[np.newaxis])[0], features @ weights + bias, atol=1e-4)
+np.testing.assert_allclose(dense(features[np.newaxis])[0],
+                           features @ weights + bias, atol=1e-4)
 
 # %% [markdown]
 # The larger a score, the more speaks for its class. Scores can be any numbers. The *softmax* makes probabilities of
@@ -723,7 +781,8 @@ np.testing.assert_allclose(dense(features[np.newaxis])[0], features @ weights + 
 scores = np.array([2.0, 1.0, 0.0, -1.0])
 powers = np.exp(scores)
 probabilities = powers / powers.sum()
-print("powers", powers.round(2), "probabilities", probabilities.round(3), f"sum {probabilities.sum():.1f}")
+print("powers", powers.round(2), "probabilities", probabilities.round(3),
+      f"sum {probabilities.sum():.1f}")
 np.testing.assert_allclose(keras.ops.softmax(scores), probabilities, atol=1e-6)
 
 # %% [markdown]
@@ -748,7 +807,8 @@ with np.errstate(over="ignore", invalid="ignore"):
     print("powers", powers, "divided", powers / powers.sum())
 powers = np.exp(large - large.max())
 print("largest score subtracted first:", (powers / powers.sum()).round(3))
-np.testing.assert_allclose(keras.ops.softmax(large), powers / powers.sum(), atol=1e-6)
+np.testing.assert_allclose(keras.ops.softmax(large), powers / powers.sum(),
+                           atol=1e-6)
 
 # %% [markdown]
 # Infinite divided by infinite is "not a number", `nan`. With the largest score subtracted the largest power is 1, and
@@ -763,12 +823,15 @@ np.testing.assert_allclose(keras.ops.softmax(large), powers / powers.sum(), atol
 layers = keras.layers
 ladder = [
     keras.Input((128, 128, 1)),
-    *(layers.Conv2D(8, 3, padding="same"), layers.ReLU(), layers.MaxPooling2D(2)),
-    *(layers.Conv2D(16, 3, padding="same"), layers.ReLU(), layers.MaxPooling2D(2)),
+    *(layers.Conv2D(8, 3, padding="same"), layers.ReLU(),
+      layers.MaxPooling2D(2)),
+    *(layers.Conv2D(16, 3, padding="same"), layers.ReLU(),
+      layers.MaxPooling2D(2)),
     *(layers.Flatten(), layers.Dense(4), layers.Softmax()),
 ]
 model = keras.Sequential(ladder, name="small_cnn")
-by_hand = count_parameters(1, 8) + count_parameters(8, 16) + (32 * 32 * 16) * 4 + 4
+by_hand = (count_parameters(1, 8) + count_parameters(8, 16)
+           + (32 * 32 * 16) * 4 + 4)
 print(f"parameters by hand {by_hand:,}, Keras {model.count_params():,}")
 print(f"in the dense layer {model.layers[-2].count_params():,}")
 
@@ -844,7 +907,8 @@ def max_pool(image, size):
     rows, columns = image.shape[0] // size, image.shape[1] // size
     result = np.zeros((rows, columns))
     for i, j in np.ndindex(rows, columns):
-        result[i, j] = image[i * size : (i + 1) * size, j * size : (j + 1) * size].max()
+        result[i, j] = (
+            image[i * size : (i + 1) * size, j * size : (j + 1) * size].max())
     return result
 
 

@@ -67,7 +67,8 @@ if importlib.util.find_spec("organseg") is None:
 import organseg
 
 cases = [organseg.make_phantom(seed, (64, 64, 32)) for seed in range(24)]
-print(len(cases), "patients, slices:", cases[0].image.shape, organseg.BODY_LEVELS)
+print(len(cases), "patients, slices:", cases[0].image.shape,
+      organseg.BODY_LEVELS)
 
 # %% [markdown]
 # The patients are phantoms: drawn, not scanned, so that we know the level of every slice. `case.body_levels` holds it as
@@ -84,16 +85,20 @@ import numpy as np
 
 case = cases[0]
 width, _, slice_distance = case.spacing
-borders = np.flatnonzero(np.diff(case.body_levels.astype(int))) + 1  # the first slice above each border
+# the first slice above each border
+borders = np.flatnonzero(np.diff(case.body_levels.astype(int))) + 1
 figure, axes = plt.subplots(figsize=(6, 5))
 extent = (0, 64 * width, 0, 32 * slice_distance)
-axes.imshow(case.image[::-1, 30].T, cmap="gray", origin="lower", vmin=-160, vmax=240, extent=extent)
+axes.imshow(case.image[::-1, 30].T, cmap="gray", origin="lower", vmin=-160,
+            vmax=240, extent=extent)
 for border in borders:
     axes.axhline(border * slice_distance, color="orange")
 for level, name in enumerate(organseg.BODY_LEVELS):
-    middle = (np.flatnonzero(case.body_levels == level).mean() + 0.5) * slice_distance
+    middle = (np.flatnonzero(case.body_levels == level).mean()
+              + 0.5) * slice_distance
     axes.text(66 * width, middle, name, va="center")
-axes.set(xlabel="mm, patient's right on the left", ylabel="mm above the lowest slice")
+axes.set(xlabel="mm, patient's right on the left",
+         ylabel="mm above the lowest slice")
 _ = axes.set_title("Coronal view and the borders of the levels")
 
 # %% [markdown]
@@ -104,9 +109,11 @@ _ = axes.set_title("Coronal view and the borders of the levels")
 
 # %%
 def slices_of(cases):
-    images = [np.moveaxis(organseg.normalise(case.image), 2, 0) for case in cases]
+    images = [np.moveaxis(organseg.normalise(case.image), 2, 0)
+              for case in cases]
     levels = [case.body_levels for case in cases]
-    return np.concatenate(images)[..., np.newaxis], np.concatenate(levels).astype(int)
+    return (np.concatenate(images)[..., np.newaxis],
+            np.concatenate(levels).astype(int))
 
 
 images, levels = slices_of(cases)
@@ -123,7 +130,8 @@ for column, name in enumerate(organseg.BODY_LEVELS):
     for row, patient in enumerate((0, 1, 2)):
         own = np.flatnonzero(cases[patient].body_levels == column)
         picture = images[32 * patient + own[len(own) // 2], :, :, 0]
-        axes[row, column].imshow(picture[::-1].T, cmap="gray", origin="lower", vmin=0, vmax=1)
+        axes[row, column].imshow(picture[::-1].T, cmap="gray", origin="lower",
+                                 vmin=0, vmax=1)
         axes[row, column].axis("off")
 _ = figure.suptitle("One slice of each level, of three patients")
 
@@ -150,8 +158,10 @@ others, test_cases = organseg.split(cases, test=6)
 training_cases, validation_cases = organseg.split(others, test=4)
 assert [case.name for case in test_cases] == test_by_hand
 
-training, validation, test = (slices_of(part) for part in (training_cases, validation_cases, test_cases))
-for name, part in zip(("training", "validation", "test"), (training, validation, test), strict=True):
+training, validation, test = (
+    slices_of(part) for part in (training_cases, validation_cases, test_cases))
+for name, part in zip(("training", "validation", "test"),
+                      (training, validation, test), strict=True):
     print(f"{name:10} {len(part[1]):3} slices of {len(part[1]) // 32} patients")
 
 # %% [markdown]
@@ -166,10 +176,13 @@ most_frequent = np.bincount(training[1]).argmax()
 constant_accuracy = np.mean(test[1] == most_frequent)
 
 brightness = training[0].mean(axis=(1, 2, 3))
-level_brightness = np.array([brightness[training[1] == level].mean() for level in range(4)])
-nearest = np.abs(test[0].mean(axis=(1, 2, 3))[:, np.newaxis] - level_brightness).argmin(axis=1)
+level_brightness = np.array([brightness[training[1] == level].mean()
+                             for level in range(4)])
+nearest = np.abs(test[0].mean(axis=(1, 2, 3))[:, np.newaxis]
+                 - level_brightness).argmin(axis=1)
 brightness_accuracy = np.mean(nearest == test[1])
-print(f"always '{organseg.BODY_LEVELS[most_frequent]}': {constant_accuracy:.2f}, brightness: {brightness_accuracy:.2f}")
+print(f"always '{organseg.BODY_LEVELS[most_frequent]}': "
+      f"{constant_accuracy:.2f}, brightness: {brightness_accuracy:.2f}")
 
 # %% [markdown]
 # *Accuracy* is the share of slices that are named correctly. Whatever we build must be clearly better than both.
@@ -249,12 +262,16 @@ print(softmax(np.array([2.0, 0.0, -1.0, 1.0])).round(3))
 
 # %%
 network = organseg.cnn(num_classes=4, input_size=64, base_filters=4, levels=4)
-kinds = [[type(layer).__name__ for layer in one.layers] for one in (network_by_hand, network)]
-print(len(kinds[0]), "layers,", network.count_params(), "parameters, sizes", [64 // 2**level for level in range(4)])
-assert kinds[0] == kinds[1] and network_by_hand.count_params() == network.count_params()
+kinds = [[type(layer).__name__ for layer in one.layers]
+         for one in (network_by_hand, network)]
+print(len(kinds[0]), "layers,", network.count_params(), "parameters, sizes",
+      [64 // 2**level for level in range(4)])
+assert (kinds[0] == kinds[1]
+        and network_by_hand.count_params() == network.count_params())
 
 network_by_hand.set_weights(network.get_weights())
-answers = [one.predict(images[:5], verbose=0) for one in (network_by_hand, network)]
+answers = [one.predict(images[:5], verbose=0)
+           for one in (network_by_hand, network)]
 np.testing.assert_allclose(answers[0], answers[1], rtol=1e-4, atol=1e-6)
 
 # %% alt="The CNN drawn as a staircase of four cards, from 64×64 pixels down to 8×8, followed by the dense layers and the softmax." slide="Each level halves the image and doubles the channels; the dense layers give one answer for the whole slice."
@@ -266,11 +283,13 @@ organseg.draw_network(network)
 # normalisation.) The first dense layer has one weight per input and output, and one bias per output.
 
 # %%
-convolutions = sum(layer.count_params() for layer in network.layers if isinstance(layer, layers.Conv2D))
+convolutions = sum(layer.count_params() for layer in network.layers
+                   if isinstance(layer, layers.Conv2D))
 first = 3 * 3 * 1 * 4
 dense = 8 * 8 * 64 * 16 + 16
 assert dense == network.layers[-3].count_params()
-print(f"the first convolution: {first}, with its batch normalisation: {first + 2 * 4}")
+print(f"the first convolution: {first}, with its batch normalisation: "
+      f"{first + 2 * 4}")
 print(f"all convolutions: {convolutions}, the first dense layer: {dense}")
 
 # %% [markdown]
@@ -293,7 +312,8 @@ print(f"all convolutions: {convolutions}, the first dense layer: {dense}")
 # %%
 slice_scores = np.array([2.0, 0.0, -1.0, 1.0])
 probabilities = softmax(slice_scores)
-print(f"right level: probability {probabilities[1]:.3f}, loss {-np.log(probabilities[1]):.3f}")
+print(f"right level: probability {probabilities[1]:.3f}, "
+      f"loss {-np.log(probabilities[1]):.3f}")
 print(f"a guess among four: probability {1 / 4}, loss {-np.log(1 / 4):.3f}")
 
 # %% [markdown]
@@ -309,9 +329,11 @@ print(f"a guess among four: probability {1 / 4}, loss {-np.log(1 / 4):.3f}")
 # %%
 right = np.array([0, 1, 0, 0])
 step = 1e-6 * np.eye(4)
-change = [-np.log(softmax(slice_scores + h)[1]) + np.log(softmax(slice_scores - h)[1]) for h in step]
+change = [-np.log(softmax(slice_scores + h)[1])
+          + np.log(softmax(slice_scores - h)[1]) for h in step]
 print((np.array(change) / 2e-6).round(3), (probabilities - right).round(3))
-np.testing.assert_allclose(np.array(change) / 2e-6, probabilities - right, atol=1e-6)
+np.testing.assert_allclose(np.array(change) / 2e-6, probabilities - right,
+                           atol=1e-6)
 
 # %% [markdown]
 # Training goes against the derivative: the right score goes up, and the wrong ones go down in proportion to how much
@@ -323,7 +345,8 @@ np.testing.assert_allclose(np.array(change) / 2e-6, probabilities - right, atol=
 predicted = network.predict(training[0], verbose=0)
 of_the_right_level = predicted[np.arange(len(predicted)), training[1]]
 loss_by_hand = -np.log(of_the_right_level).mean()
-loss_by_keras = keras.losses.SparseCategoricalCrossentropy()(training[1], predicted)
+cross_entropy = keras.losses.SparseCategoricalCrossentropy()
+loss_by_keras = cross_entropy(training[1], predicted)
 np.testing.assert_allclose(loss_by_hand, float(loss_by_keras), rtol=1e-4)
 
 # %% [markdown]
@@ -340,7 +363,8 @@ np.testing.assert_allclose(loss_by_hand, float(loss_by_keras), rtol=1e-4)
 norm = layers.BatchNormalization(momentum=0.9)
 batch = np.random.default_rng(0).normal(5, 3, (8, 6, 6, 2)).astype("float32")
 result = keras.ops.convert_to_numpy(norm(batch, training=True))
-expected = (batch - batch.mean(axis=(0, 1, 2))) / np.sqrt(batch.var(axis=(0, 1, 2)) + norm.epsilon)
+mean, variance = batch.mean(axis=(0, 1, 2)), batch.var(axis=(0, 1, 2))
+expected = (batch - mean) / np.sqrt(variance + norm.epsilon)
 np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
 
 # %% [markdown]
@@ -352,8 +376,10 @@ np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
 
 # %%
 for momentum in (0.99, 0.9):
-    print(f"momentum {momentum}: {momentum**70:.3f} of the start is left after 70 steps")
-momenta = {layer.momentum for layer in network.layers if isinstance(layer, layers.BatchNormalization)}
+    print(f"momentum {momentum}: "
+          f"{momentum**70:.3f} of the start is left after 70 steps")
+momenta = {layer.momentum for layer in network.layers
+           if isinstance(layer, layers.BatchNormalization)}
 print("organseg uses", momenta)
 assert momenta == {0.9}
 
@@ -371,8 +397,10 @@ assert momenta == {0.9}
 # %%
 keras.utils.set_random_seed(1)
 network = organseg.cnn(num_classes=4, input_size=64, base_filters=4, levels=4)
-network.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
-history = network.fit(*training, validation_data=validation, batch_size=32, epochs=12, verbose=0).history
+network.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy",
+                metrics=["accuracy"])
+history = network.fit(*training, validation_data=validation, batch_size=32,
+                      epochs=12, verbose=0).history
 
 # %% alt="Two pictures over twelve epochs. Left: the training and the validation loss fall far below the dotted line of a guess. Right: both accuracies rise towards one."
 epochs = range(1, 13)
@@ -418,14 +446,17 @@ print(f"by the number of the slice: {number_accuracy:.2f}")
 
 # %%
 shorter = [case.body_levels[10:] for case in test_cases]
-shorter_accuracy = np.mean(np.tile(number_answer[:22], 6) == np.concatenate(shorter))
+shorter_accuracy = np.mean(
+    np.tile(number_answer[:22], 6) == np.concatenate(shorter))
 print(f"by the number of the slice, in shorter scans: {shorter_accuracy:.2f}")
 
 # %% tags=["nbval-ignore-output"]
 guesses = network.predict(test[0], verbose=0).argmax(axis=1)
 kept = np.tile(np.arange(32) >= 10, 6)
-in_whole, in_shorter = np.mean(guesses == test[1]), np.mean(guesses[kept] == test[1][kept])
-print(f"by the network: {in_whole:.2f} in whole scans, {in_shorter:.2f} in shorter ones")
+in_whole = np.mean(guesses == test[1])
+in_shorter = np.mean(guesses[kept] == test[1][kept])
+print(f"by the network: {in_whole:.2f} in whole scans, "
+      f"{in_shorter:.2f} in shorter ones")
 assert in_shorter > 0.75
 
 # %% [markdown]
@@ -448,7 +479,8 @@ figure, axes = plt.subplots(figsize=(4.5, 4))
 axes.imshow(confusion, cmap="Blues")
 for row, column in np.ndindex(4, 4):
     shade = "white" if confusion[row, column] > confusion.max() / 2 else "black"
-    axes.text(column, row, confusion[row, column], color=shade, ha="center", va="center")
+    axes.text(column, row, confusion[row, column], color=shade, ha="center",
+              va="center")
 names = [name.replace(" ", "\n") for name in organseg.BODY_LEVELS]
 axes.set(xticks=range(4), yticks=range(4), xticklabels=names, yticklabels=names)
 _ = axes.set(xlabel="the network says", ylabel="true level")
@@ -474,14 +506,17 @@ print(f"share of the thorax among the slices: {np.mean(test[1] == 0):.2f}")
 
 # %% tags=["nbval-ignore-output"]
 def distance_to_border(case):
-    borders = np.flatnonzero(np.diff(case.body_levels.astype(int))) + 0.5  # in slices
-    return np.abs(np.arange(len(case.body_levels))[:, np.newaxis] - borders).min(axis=1) * case.spacing[2]
+    # in slices
+    borders = np.flatnonzero(np.diff(case.body_levels.astype(int))) + 0.5
+    return np.abs(np.arange(len(case.body_levels))[:, np.newaxis]
+                  - borders).min(axis=1) * case.spacing[2]
 
 
 distance = np.concatenate([distance_to_border(case) for case in test_cases])
 wrong = guesses != test[1]
 near = distance < 25
-print(f"within 25 mm of a border: {near.mean():.0%} of all slices, {near[wrong].mean():.0%} of the wrong ones")
+print(f"within 25 mm of a border: {near.mean():.0%} of all slices, "
+      f"{near[wrong].mean():.0%} of the wrong ones")
 assert near[wrong].mean() > 0.5
 assert np.mean(np.abs(guesses - test[1])[wrong] == 1) > 0.75
 
@@ -490,7 +525,8 @@ edges = np.arange(0, 200, 12.5)
 figure, axes = plt.subplots(figsize=(6, 3))
 axes.hist(distance, edges, color="lightgray", label="all slices")
 axes.hist(distance[wrong], edges, color="tab:red", label="wrong slices")
-axes.set(xlabel="distance to the nearest border between levels (mm)", ylabel="number of slices")
+axes.set(xlabel="distance to the nearest border between levels (mm)",
+         ylabel="number of slices")
 _ = axes.legend()
 
 # %% [markdown]
@@ -510,7 +546,8 @@ _ = axes.legend()
 shipped = organseg.load_body_level_cnn()
 shipped_guesses = shipped.predict(test[0], verbose=0).argmax(axis=1)
 assert shipped.count_params() == network.count_params()
-print(f"its accuracy on our test patients: {np.mean(shipped_guesses == test[1]):.2f}")
+print("its accuracy on our test patients: "
+      f"{np.mean(shipped_guesses == test[1]):.2f}")
 assert np.mean(shipped_guesses == test[1]) > 0.95
 
 # %% alt="Top row: four kernels of 3×3 weights, red where positive and blue where negative; the third has the strongest positive weights. Bottom row: their feature maps of a slice of the upper abdomen. The third shows the organs and bones, the other three are black inside the body and grey outside." slide="Four learned kernels and their maps: one shows the brighter tissue, three show the outline of the patient."
@@ -522,7 +559,8 @@ figure, axes = plt.subplots(2, 4, figsize=(7, 4), layout="constrained")
 largest = np.abs(kernels).max()
 for number in range(4):
     kernel = kernels[::-1, :, number].T
-    axes[0, number].imshow(kernel, cmap="RdBu_r", origin="lower", vmin=-largest, vmax=largest)
+    axes[0, number].imshow(kernel, cmap="RdBu_r", origin="lower", vmin=-largest,
+                           vmax=largest)
     axes[1, number].imshow(maps[::-1, :, number].T, cmap="gray", origin="lower")
     axes[0, number].set_title(f"kernel {number}")
 for axis in axes.flat:
@@ -565,21 +603,27 @@ left_out, kept = order[:64], order[64:]
 
 # %%
 def most_similar(images, among):
-    return np.array([((among - image) ** 2).sum(axis=(1, 2, 3)).argmin() for image in images])
+    return np.array([((among - image) ** 2).sum(axis=(1, 2, 3)).argmin()
+                     for image in images])
 
 
 twin = kept[most_similar(eight_images[left_out], eight_images[kept])]
-print(f"twins from the same patient: {np.mean(patient_of[twin] == patient_of[left_out]):.0%}")
+print("twins from the same patient: "
+      f"{np.mean(patient_of[twin] == patient_of[left_out]):.0%}")
 
 # %% alt="Three pairs of slices. Above a slice that was left out, below its twin from the training slices: they look alike."
 _, examples = np.unique(patient_of[left_out], return_index=True)
 figure, axes = plt.subplots(2, 3, figsize=(6, 4.2), layout="constrained")
 for column in range(3):
-    for row, index in enumerate((left_out[examples[column]], twin[examples[column]])):
-        axes[row, column].imshow(eight_images[index, ::-1, :, 0].T, cmap="gray", origin="lower")
-        axes[row, column].set_title(f"patient {patient_of[index]}, slice {index % 32}", fontsize=9)
+    for row, index in enumerate((left_out[examples[column]],
+                                 twin[examples[column]])):
+        axes[row, column].imshow(eight_images[index, ::-1, :, 0].T, cmap="gray",
+                                 origin="lower")
+        axes[row, column].set_title(f"patient {patient_of[index]}, "
+                                    f"slice {index % 32}", fontsize=9)
         axes[row, column].axis("off")
-_ = figure.suptitle("Slices that were left out (top) and their twins in training (bottom)")
+_ = figure.suptitle("Slices that were left out (top) "
+                    "and their twins in training (bottom)")
 
 # %% [markdown]
 # Nearly every slice that was left out has a twin of the same patient among those we train on. Now a test without
@@ -591,8 +635,11 @@ coin = np.array([0, 1, 1, 0, 1, 0, 0, 1])
 new_coin = np.array([1, 0, 0, 1, 0, 1, 0, 1, 1, 0])
 new_images, _ = slices_of(training_cases[8:] + validation_cases)
 twin_of_new = kept[most_similar(new_images, eight_images[kept])]
-print(f"left-out slices of the same patients: {np.mean(coin[patient_of[twin]] == coin[patient_of[left_out]]):.2f}")
-print(f"slices of new patients: {np.mean(coin[patient_of[twin_of_new]] == np.repeat(new_coin, 32)):.2f}")
+print("left-out slices of the same patients: "
+      f"{np.mean(coin[patient_of[twin]] == coin[patient_of[left_out]]):.2f}")
+print(
+    "slices of new patients: "
+    f"{np.mean(coin[patient_of[twin_of_new]] == np.repeat(new_coin, 32)):.2f}")
 
 # %% [markdown]
 # An almost perfect score for predicting a coin! And about one half, as expected, for patients who were not there
@@ -603,30 +650,38 @@ print(f"slices of new patients: {np.mean(coin[patient_of[twin_of_new]] == np.rep
 
 # %%
 def train_and_watch(network, sets, epochs):
-    network.compile(keras.optimizers.Adam(0.001), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    network.compile(keras.optimizers.Adam(0.001),
+                    "sparse_categorical_crossentropy", metrics=["accuracy"])
     curves = []
     for _ in range(epochs):
         network.fit(*sets[0], batch_size=16, verbose=0)
-        curves.append([network.evaluate(*part, batch_size=128, verbose=0) for part in sets])
+        curves.append([network.evaluate(*part, batch_size=128, verbose=0)
+                       for part in sets])
     return np.array(curves)  # (epoch, set, loss and accuracy)
 
 
 keras.utils.set_random_seed(1)
-coin_network = organseg.cnn(num_classes=2, input_size=64, base_filters=4, levels=4)
-parts = [(eight_images[part], coin[patient_of[part]]) for part in (kept, left_out)]
-coin_curves = train_and_watch(coin_network, [*parts, (new_images, np.repeat(new_coin, 32))], epochs=10)
+coin_network = organseg.cnn(num_classes=2, input_size=64, base_filters=4,
+                            levels=4)
+parts = [(eight_images[part], coin[patient_of[part]])
+         for part in (kept, left_out)]
+coin_curves = train_and_watch(
+    coin_network, [*parts, (new_images, np.repeat(new_coin, 32))], epochs=10)
 
 # %% alt="Accuracy over ten epochs of training on the coin. The curves of the training slices and of the left-out slices of the same patients rise towards one, the curve of new patients stays near one half."
 figure, axes = plt.subplots(figsize=(6, 3))
-for number, name in enumerate(("trained on", "left-out slices, same patients", "new patients")):
+for number, name in enumerate(("trained on", "left-out slices, same patients",
+                               "new patients")):
     axes.plot(range(1, 11), coin_curves[:, number, 1], label=name)
 axes.axhline(0.5, color="gray", linestyle=":", label="a guess")
-axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02), title="Predicting a coin")
+axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02),
+         title="Predicting a coin")
 _ = axes.legend()
 
 # %% tags=["nbval-ignore-output"]
 trained, same_patients, new_patients = coin_curves[-1, :, 1]
-print(f"accuracy: trained on {trained:.2f}, left out {same_patients:.2f}, new patients {new_patients:.2f}")
+print(f"accuracy: trained on {trained:.2f}, left out {same_patients:.2f}, "
+      f"new patients {new_patients:.2f}")
 assert trained > 0.9 and same_patients > 0.75
 assert same_patients > new_patients + 0.15
 
@@ -647,12 +702,14 @@ assert same_patients > new_patients + 0.15
 # %%
 keras.utils.set_random_seed(1)
 two_patients = slices_of(training_cases[:2])
-network_of_two = organseg.cnn(num_classes=4, input_size=64, base_filters=4, levels=4)
+network_of_two = organseg.cnn(num_classes=4, input_size=64, base_filters=4,
+                              levels=4)
 curves = train_and_watch(network_of_two, [two_patients, validation], epochs=30)
 
 # %% alt="Cross-entropy and accuracy over thirty epochs on two patients. On the training slices the loss falls to zero and the accuracy reaches one; on the validation patients the loss stays clearly higher and the accuracy lower."
 figure, both = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-for axes, number, name, top in zip(both, (0, 1), ("cross-entropy", "accuracy"), (3, 1.02), strict=True):
+for axes, number, name, top in zip(both, (0, 1), ("cross-entropy", "accuracy"),
+                                   (3, 1.02), strict=True):
     axes.plot(range(1, 31), curves[:, 0, number], label="two training patients")
     axes.plot(range(1, 31), curves[:, 1, number], label="validation patients")
     axes.set(xlabel="epoch", ylabel=name, ylim=(0, top))
@@ -660,7 +717,8 @@ _ = both[1].legend()
 
 # %% tags=["nbval-ignore-output"]
 loss, accuracy = curves[-1].T
-for name, row in zip(("two training patients", "validation patients"), curves[-1], strict=True):
+for name, row in zip(("two training patients", "validation patients"),
+                     curves[-1], strict=True):
     print(f"{name:22} loss {row[0]:.2f}, accuracy {row[1]:.2f}")
 assert accuracy[0] > 0.97 and accuracy[1] < accuracy[0] - 0.08
 assert loss[1] > loss[0] + 0.15
@@ -675,8 +733,10 @@ assert loss[1] > loss[0] + 0.15
 # in all, and took 168 steps instead of 120.)
 
 # %% tags=["nbval-ignore-output"]
-print(f"2 patients: {30 * 64 // 16} steps of 16 slices, 14 patients: {12 * 448 // 32} steps of 32 slices")
-print(f"14 patients: validation loss {history['val_loss'][-1]:.2f}, accuracy {history['val_accuracy'][-1]:.2f}")
+print(f"2 patients: {30 * 64 // 16} steps of 16 slices, 14 patients: "
+      f"{12 * 448 // 32} steps of 32 slices")
+print(f"14 patients: validation loss {history['val_loss'][-1]:.2f}, "
+      f"accuracy {history['val_accuracy'][-1]:.2f}")
 assert history["val_accuracy"][-1] > accuracy[1]
 assert history["val_loss"][-1] < loss[1]
 
@@ -688,20 +748,25 @@ assert history["val_loss"][-1] < loss[1]
 # %%
 keras.utils.set_random_seed(1)
 shift = layers.RandomTranslation(0.05, 0.05, fill_mode="constant")
-shifted_network = organseg.cnn(num_classes=4, input_size=64, base_filters=4, levels=4)
+shifted_network = organseg.cnn(num_classes=4, input_size=64, base_filters=4,
+                               levels=4)
 shifted_network = keras.Sequential([shift, shifted_network])
-shifted = train_and_watch(shifted_network, [two_patients, validation], epochs=30)
+shifted = train_and_watch(shifted_network, [two_patients, validation],
+                          epochs=30)
 
 # %% alt="Cross-entropy on the validation patients over thirty epochs. With shifts it gets clearly lower than without."
 figure, axes = plt.subplots(figsize=(6, 3))
 axes.plot(range(1, 31), curves[:, 1, 0], label="two patients")
 axes.plot(range(1, 31), shifted[:, 1, 0], label="two patients, shifted")
-axes.axhline(history["val_loss"][-1], color="gray", linestyle=":", label="14 patients, at the end")
-axes.set(xlabel="epoch", ylabel="cross-entropy, validation patients", ylim=(0, 3))
+axes.axhline(history["val_loss"][-1], color="gray", linestyle=":",
+             label="14 patients, at the end")
+axes.set(xlabel="epoch", ylabel="cross-entropy, validation patients",
+         ylim=(0, 3))
 _ = axes.legend()
 
 # %% tags=["nbval-ignore-output"]
-print(f"lowest validation loss: {curves[:, 1, 0].min():.2f}, with shifts {shifted[:, 1, 0].min():.2f}")
+print(f"lowest validation loss: {curves[:, 1, 0].min():.2f}, "
+      f"with shifts {shifted[:, 1, 0].min():.2f}")
 assert shifted[:, 1, 0].min() < curves[:, 1, 0].min()
 
 # %% [markdown]
@@ -726,7 +791,8 @@ assert shifted[:, 1, 0].min() < curves[:, 1, 0].min()
 # %%
 organamnist = None  # for example "../data/organmnist/organamnist.npz"
 if organamnist is None:
-    print("Set organamnist to the path of the file and run this cell again; the chapter goes on without it.")
+    print("Set organamnist to the path of the file and run this cell again; "
+          "the chapter goes on without it.")
 
 # %% [markdown]
 # The file has three parts: pictures to train on, to watch the training with, and to test on. Whose pictures are in
@@ -735,8 +801,10 @@ if organamnist is None:
 # %%
 if organamnist is not None:
     with np.load(organamnist, allow_pickle=False) as file:
-        pictures = {part: file[f"{part}_images"][..., np.newaxis] / 255.0 for part in ("train", "val", "test")}
-        organs = {part: file[f"{part}_labels"][:, 0] for part in ("train", "val", "test")}
+        pictures = {part: file[f"{part}_images"][..., np.newaxis] / 255.0
+                    for part in ("train", "val", "test")}
+        organs = {part: file[f"{part}_labels"][:, 0]
+                  for part in ("train", "val", "test")}
     print({part: len(images) for part, images in pictures.items()})
 
 # %% [markdown]
@@ -745,10 +813,13 @@ if organamnist is not None:
 
 # %%
 if organamnist is not None:
-    organ_network = organseg.cnn(num_classes=11, input_size=28, base_filters=8, levels=3)
-    organ_network.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    organ_network = organseg.cnn(num_classes=11, input_size=28, base_filters=8,
+                                 levels=3)
+    organ_network.compile("adam", "sparse_categorical_crossentropy",
+                          metrics=["accuracy"])
     watched = (pictures["val"], organs["val"])
-    organ_network.fit(pictures["train"], organs["train"], validation_data=watched, batch_size=128, epochs=3)
+    organ_network.fit(pictures["train"], organs["train"],
+                      validation_data=watched, batch_size=128, epochs=3)
     answers = organ_network.predict(pictures["test"], verbose=0).argmax(axis=-1)
     print(f"test accuracy: {np.mean(answers == organs['test']):.2f}")
 
@@ -760,10 +831,12 @@ if organamnist is not None:
 
 # %% alt="Without the file, nothing is drawn; with it, a square of eleven rows and columns, dark where answers gather."
 if organamnist is not None:
-    eleven = "bladder,femur left,femur right,heart,kidney left,kidney right,liver,lung left,lung right,pancreas,spleen"
+    eleven = ("bladder,femur left,femur right,heart,kidney left,kidney right,"
+              "liver,lung left,lung right,pancreas,spleen")
     counts = np.zeros((11, 11))
     np.add.at(counts, (organs["test"], answers), 1)
-    plt.imshow(counts / counts.sum(axis=1, keepdims=True), cmap="Blues", vmin=0, vmax=1)
+    plt.imshow(counts / counts.sum(axis=1, keepdims=True), cmap="Blues", vmin=0,
+               vmax=1)
     plt.xticks(range(11), eleven.split(","), rotation=90)
     plt.yticks(range(11), eleven.split(","))
     plt.xlabel("the network's answer")
@@ -822,7 +895,8 @@ check("3.2", precision_and_recall)
 # %% tags=["solution"]
 def precision_and_recall(confusion):
     right = np.diag(confusion)
-    return right / np.maximum(confusion.sum(axis=0), 1), right / confusion.sum(axis=1)
+    return (right / np.maximum(confusion.sum(axis=0), 1),
+            right / confusion.sum(axis=1))
 
 
 check("3.2", precision_and_recall)
@@ -843,7 +917,8 @@ check("3.3", split_slices)
 
 # %% tags=["solution"]
 def split_slices(patient_of, held_out, seed):
-    chosen = np.random.default_rng(seed).permutation(np.unique(patient_of))[:held_out]
+    chosen = np.random.default_rng(seed).permutation(
+        np.unique(patient_of))[:held_out]
     in_test = np.isin(patient_of, chosen)
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 

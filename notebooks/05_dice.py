@@ -77,7 +77,8 @@ print(f"accuracy of finding nothing: {100 * accuracy:.1f} %")
 # %%
 for organ in organseg.ORGANS:
     share = np.mean(case.label == organ.id)
-    print(f"{organ.name:12}{100 * share:6.2f} % of the voxels; without it: accuracy {100 * (1 - share):.2f} %")
+    print(f"{organ.name:12}{100 * share:6.2f} % of the voxels; without it: "
+          f"accuracy {100 * (1 - share):.2f} %")
 
 # %% [markdown]
 # Here is the slice that we will use in most of this chapter, and how many of its pixels each organ has. All seven
@@ -89,12 +90,15 @@ import matplotlib.pyplot as plt
 z = 28
 truth = case.label[:, :, z]
 pixels = [np.sum(truth == organ.id) for organ in organseg.ORGANS]
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4),
+                                     layout="constrained")
 left.imshow(organseg.slice_picture(case, "axial", z, opacity=0.9))
 left.set(title="The slice and its organs", xticks=[], yticks=[])
-bars = right.barh(organseg.ORGAN_NAMES, pixels, color=[organ.colour for organ in organseg.ORGANS])
+bars = right.barh(organseg.ORGAN_NAMES, pixels,
+                  color=[organ.colour for organ in organseg.ORGANS])
 right.bar_label(bars, padding=3)
-right.set(xlabel=f"pixels (of {truth.size} in the slice)", xlim=(0, 1.15 * max(pixels)))
+right.set(xlabel=f"pixels (of {truth.size} in the slice)",
+          xlim=(0, 1.15 * max(pixels)))
 right.invert_yaxis()
 
 # %% [markdown]
@@ -118,10 +122,13 @@ from matplotlib.colors import ListedColormap
 
 figure, axes = plt.subplots(figsize=(4.6, 3.2))
 kind = A + 2 * B
-axes.pcolormesh(kind, cmap=ListedColormap(["white", "#e69f00", "#56b4e9", "#009e73"]), edgecolors="0.8")
+colours = ListedColormap(["white", "#e69f00", "#56b4e9", "#009e73"])
+axes.pcolormesh(kind, cmap=colours, edgecolors="0.8")
 for (row, column), number in np.ndenumerate(kind):
-    axes.text(column + 0.5, row + 0.5, ["", "A", "B", "A, B"][number], ha="center", va="center")
-axes.set(title="The expert's organ A and the prediction B", aspect="equal", xticks=[], yticks=[])
+    axes.text(column + 0.5, row + 0.5, ["", "A", "B", "A, B"][number],
+              ha="center", va="center")
+axes.set(title="The expert's organ A and the prediction B", aspect="equal",
+         xticks=[], yticks=[])
 axes.invert_yaxis()
 
 # %% [markdown]
@@ -139,7 +146,8 @@ axes.invert_yaxis()
 # %%
 jaccard = both / (both + only_A + only_B)
 dice = 2 * both / (np.sum(A) + np.sum(B))
-print(f"Jaccard {jaccard:.3f}, Dice {dice:.3f}, by the library {organseg.dice(A, B):.3f}")
+print(f"Jaccard {jaccard:.3f}, Dice {dice:.3f}, "
+      f"by the library {organseg.dice(A, B):.3f}")
 np.testing.assert_allclose(organseg.dice(A, B), dice)
 
 # %% [markdown]
@@ -159,7 +167,8 @@ np.testing.assert_allclose(2 * jaccard / (1 + jaccard), dice)
 # It gets what it deserves:
 
 # %%
-print([float(organseg.dice(case.label == organ.id, nothing == organ.id)) for organ in organseg.ORGANS])
+print([float(organseg.dice(case.label == organ.id, nothing == organ.id))
+       for organ in organseg.ORGANS])
 
 # %% [markdown]
 # ## What Dice punishes
@@ -174,11 +183,15 @@ figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
 for name in ("liver", "gallbladder", "artery", "vein"):
     organ = organseg.ORGANS[organseg.ORGAN_NAMES.index(name)]
     mask = case.label == organ.id
-    scores[name] = [organseg.dice(mask, np.roll(mask, shift, axis=0)) for shift in shifts]
-    axes.plot(shifts * case.spacing[0], scores[name], marker="o", color=organ.colour, label=name)
-axes.set(xlabel="shift to the side (mm)", ylabel="Dice", ylim=(0, 1.03), title="The same mistake, four organs")
+    scores[name] = [organseg.dice(mask, np.roll(mask, shift, axis=0))
+                    for shift in shifts]
+    axes.plot(shifts * case.spacing[0], scores[name], marker="o",
+              color=organ.colour, label=name)
+axes.set(xlabel="shift to the side (mm)", ylabel="Dice", ylim=(0, 1.03),
+         title="The same mistake, four organs")
 axes.legend()
-print({name: f"{score[1]:.2f}" for name, score in scores.items()}, f"after {case.spacing[0]:.1f} mm")
+print({name: f"{score[1]:.2f}" for name, score in scores.items()},
+      f"after {case.spacing[0]:.1f} mm")
 
 # %% [markdown]
 # A shift by a single voxel costs the liver little, the gallbladder more, and the vein most. It is not the volume alone
@@ -215,11 +228,13 @@ r = ((row >= 10) & (row < 20)).astype(float)
 
 
 def bump(centre):
-    return 1 / (1 + np.exp(abs(row - centre) - 5))  # near 1 within 5 pixels of the centre, near 0 far away
+    # near 1 within 5 pixels of the centre, near 0 far away
+    return 1 / (1 + np.exp(abs(row - centre) - 5))
 
 
 centres = np.linspace(0, 14.5, 200)
-hard = np.array([organseg.dice(r == 1, bump(centre) > 0.5) for centre in centres])
+hard = np.array([organseg.dice(r == 1, bump(centre) > 0.5)
+                 for centre in centres])
 print(f"{np.mean(np.diff(hard) == 0):.0%} of the small moves change nothing")
 
 # %% [markdown]
@@ -243,10 +258,12 @@ def soft_dice_loss(p, r):
     return -2 * np.sum(p * r) / (np.sum(p) + np.sum(r))
 
 
-print(f"perfect {soft_dice_loss(r, r):.2f}, 0.5 everywhere {soft_dice_loss(np.full(30, 0.5), r):.2f}")
+print(f"perfect {soft_dice_loss(r, r):.2f}, "
+      f"0.5 everywhere {soft_dice_loss(np.full(30, 0.5), r):.2f}")
 assert soft_dice_loss(1 - r, r) == 0
 soft = np.array([-soft_dice_loss(bump(centre), r) for centre in centres])
-print(f"{np.mean(np.diff(soft) > 0):.0%} of the small moves towards the organ are rewarded")
+print(f"{np.mean(np.diff(soft) > 0):.0%} of the small moves towards the organ "
+      "are rewarded")
 
 # %% [markdown]
 # The loss lies between −1 and 0. Neither $p$ nor $r$ is above 1, so $pr$ exceeds neither of them, and $2pr \le p + r$
@@ -255,14 +272,18 @@ print(f"{np.mean(np.diff(soft) > 0):.0%} of the small moves towards the organ ar
 # the border are neither 0 nor 1.
 
 # %% alt="Left: the organ as a block from pixel 10 to 19 and a predicted bump of probabilities left of it. Right: Dice against the centre of the bump; the score of the mask rises in steps, the soft Dice rises smoothly along them."
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2),
+                                     layout="constrained")
 left.step(row, r, where="mid", color="0.6", label="organ r")
-left.plot(row, bump(9), marker=".", color="#0072b2", label="prediction p, centre 9")
-left.set(xlabel="pixel", ylabel="probability", title="A prediction that is off", ylim=(0, 1.5))
+left.plot(row, bump(9), marker=".", color="#0072b2",
+          label="prediction p, centre 9")
+left.set(xlabel="pixel", ylabel="probability", title="A prediction that is off",
+         ylim=(0, 1.5))
 left.legend(loc="upper right")
 right.plot(centres, hard, color="0.6", label="Dice of the mask p > 0.5")
 right.plot(centres, soft, color="#0072b2", label="soft Dice")
-right.set(xlabel="centre of the prediction (pixel)", ylabel="Dice", title="Stairs and a slope")
+right.set(xlabel="centre of the prediction (pixel)", ylabel="Dice",
+          title="Stairs and a slope")
 right.legend()
 plt.show()
 
@@ -287,9 +308,11 @@ def dice_gradient(p, r):
 
 
 p, step = bump(9), 1e-5
-numerical = [(soft_dice_loss(p + e, r) - soft_dice_loss(p - e, r)) / (2 * step) for e in step * np.eye(30)]
+numerical = [(soft_dice_loss(p + e, r) - soft_dice_loss(p - e, r)) / (2 * step)
+             for e in step * np.eye(30)]
 np.testing.assert_allclose(dice_gradient(p, r), numerical, atol=1e-8)
-print(f"in the organ {dice_gradient(p, r)[15]:.3f}, outside {dice_gradient(p, r)[2]:+.3f}")
+print(f"in the organ {dice_gradient(p, r)[15]:.3f}, "
+      f"outside {dice_gradient(p, r)[2]:+.3f}")
 
 # %% [markdown]
 # The second form of the formula says more. Suppose that of all pixels that look like pixel $j$ a share $\pi$ is organ,
@@ -328,9 +351,12 @@ for panel, (name, gradient) in zip(axes, gradients.items(), strict=True):
     relative = -gradient / np.abs(gradient).max()
     panel.imshow(organseg.normalise(case.image[::-1, ::-1, z]).T, cmap="gray")
     scale = SymLogNorm(linthresh=1e-3, vmin=-1, vmax=1)
-    shown = panel.imshow(relative[::-1, ::-1].T, cmap="RdBu_r", norm=scale, alpha=0.7)
+    shown = panel.imshow(relative[::-1, ::-1].T, cmap="RdBu_r", norm=scale,
+                         alpha=0.7)
     panel.set(title=name, xticks=[], yticks=[])
-figure.colorbar(shown, ax=axes, label="red: raise p, blue: lower p\n(1: the strongest pixel; logarithmic)")
+figure.colorbar(
+    shown, ax=axes,
+    label="red: raise p, blue: lower p\n(1: the strongest pixel; logarithmic)")
 plt.show()
 
 # %% [markdown]
@@ -340,9 +366,11 @@ plt.show()
 # %%
 balance = {}
 for name, gradient in gradients.items():
-    pull, push = -gradient[gallbladder == 1].sum(), gradient[gallbladder == 0].sum()
+    pull, push = (-gradient[gallbladder == 1].sum(),
+                  gradient[gallbladder == 0].sum())
     balance[name] = pull / push
-    print(f"{name:14} pull {pull:.4f}, push {push:.4f}, ratio {pull / push:.4f}")
+    print(f"{name:14} pull {pull:.4f}, push {push:.4f}, "
+          f"ratio {pull / push:.4f}")
 
 # %% [markdown]
 # With cross-entropy every pixel has the same say, and the few of the gallbladder are outvoted by all the others. With
@@ -358,7 +386,8 @@ for name, gradient in gradients.items():
 # %%
 V, N, q = gallbladder.sum(), gallbladder.size, 0.5
 np.testing.assert_allclose(balance["Dice"], (q * (N - V) + V) / (q * (N - V)))
-np.testing.assert_allclose(balance["cross-entropy"], V * (1 - q) / ((N - V) * q))
+np.testing.assert_allclose(balance["cross-entropy"],
+                           V * (1 - q) / ((N - V) * q))
 
 # %% [markdown]
 # Where does each loss go from here, if the network has still learned nothing and can only change $q$? We draw both
@@ -369,10 +398,13 @@ q = np.linspace(0.001, 0.999, 999)
 cross_entropy = -(V * np.log(q) + (N - V) * np.log(1 - q)) / N
 dice_loss = -2 * q * V / (q * N + V)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-for panel, name, loss in zip(axes, ("cross-entropy", "Dice loss"), (cross_entropy, dice_loss), strict=True):
+for panel, name, loss in zip(axes, ("cross-entropy", "Dice loss"),
+                             (cross_entropy, dice_loss), strict=True):
     panel.plot(q, loss, color="0.3")
-    panel.plot(q[loss.argmin()], loss.min(), "o", color="#d55e00", clip_on=False)
-    panel.set(xlabel="q, the same at every pixel", ylabel=name, title=f"lowest at q = {q[loss.argmin()]:.3f}")
+    panel.plot(q[loss.argmin()], loss.min(), "o", color="#d55e00",
+               clip_on=False)
+    panel.set(xlabel="q, the same at every pixel", ylabel=name,
+              title=f"lowest at q = {q[loss.argmin()]:.3f}")
 print(f"share of the gallbladder: {V / N:.4f}")
 
 # %% [markdown]
@@ -402,7 +434,8 @@ print(f"share of the gallbladder: {V / N:.4f}")
 # through a softmax.
 
 # %%
-labels = np.moveaxis(case.label[:, :, [28, 32]], 2, 0).astype(int)  # (image, x, y)
+# (image, x, y)
+labels = np.moveaxis(case.label[:, :, [28, 32]], 2, 0).astype(int)
 r = np.eye(8)[labels]  # (image, x, y, class)
 logits = np.random.default_rng(5).normal(size=r.shape) + 6 * r
 p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
@@ -415,11 +448,13 @@ print(r.shape, "absent from the second slice:", absent)
 # averaged.
 
 # %%
-intersection, predicted, true = (np.sum(v, axis=(1, 2)) for v in (p * r, p, r))  # each (image, class)
+# each (image, class)
+intersection, predicted, true = (np.sum(v, axis=(1, 2)) for v in (p * r, p, r))
 per_class = -2 * intersection / (predicted + true)  # equation (1)
 per_image = np.mean(per_class, axis=1)  # equation (2)
 by_hand = np.mean(per_image)
-print(f"by hand {by_hand:.6f}, by the library {float(organseg.dice_loss(labels, p)):.6f}")
+print(f"by hand {by_hand:.6f}, "
+      f"by the library {float(organseg.dice_loss(labels, p)):.6f}")
 np.testing.assert_allclose(organseg.dice_loss(labels, p), by_hand, atol=1e-6)
 
 # %% [markdown]
@@ -430,7 +465,8 @@ np.testing.assert_allclose(organseg.dice_loss(labels, p), by_hand, atol=1e-6)
 
 # %%
 perfect = organseg.dice_loss(labels[1:], r[1:])
-print(f"perfect on the second slice: {float(perfect):.3f} = -{len(np.unique(labels[1]))}/8")
+print("perfect on the second slice: "
+      f"{float(perfect):.3f} = -{len(np.unique(labels[1]))}/8")
 np.testing.assert_allclose(perfect, -len(np.unique(labels[1])) / 8, atol=1e-6)
 
 # %% [markdown]
@@ -442,9 +478,11 @@ np.testing.assert_allclose(perfect, -len(np.unique(labels[1])) / 8, atol=1e-6)
 invented = p.copy()
 invented[1, :10, :10] = np.eye(8)[6]  # 6: gallbladder
 for name, prediction in (("before", p), ("invented", invented)):
-    I, P, R = (np.sum(v[..., 6], axis=(1, 2)) for v in (prediction * r, prediction, r))
+    I, P, R = (np.sum(v[..., 6], axis=(1, 2))
+               for v in (prediction * r, prediction, r))
     each, summed = 2 * I / (P + R), 2 * I.sum() / (P.sum() + R.sum())
-    print(f"{name:9} slices {each[0]:.3f} and {each[1]:.3f}, summed over both {summed:.3f}")
+    print(f"{name:9} slices {each[0]:.3f} and {each[1]:.3f}, "
+          f"summed over both {summed:.3f}")
 
 # %% [markdown]
 # Slice by slice, the invented gallbladder costs nothing in its own term (only the background's term loses a little).
@@ -453,10 +491,14 @@ for name, prediction in (("before", p), ("invented", invented)):
 # library's `batch_sum=True` does it:
 
 # %%
-intersection, predicted, true = (np.sum(v, axis=(0, 1, 2)) for v in (p * r, p, r))  # each (class,)
+# each (class,)
+intersection, predicted, true = (np.sum(v, axis=(0, 1, 2))
+                                 for v in (p * r, p, r))
 by_hand = np.mean(-2 * intersection / (predicted + true))
-np.testing.assert_allclose(organseg.dice_loss(labels, p, batch_sum=True), by_hand, atol=1e-6)
-print(f"per image {float(organseg.dice_loss(labels, p)):.3f}, over the batch {by_hand:.3f}")
+np.testing.assert_allclose(organseg.dice_loss(labels, p, batch_sum=True),
+                           by_hand, atol=1e-6)
+print(f"per image {float(organseg.dice_loss(labels, p)):.3f}, "
+      f"over the batch {by_hand:.3f}")
 
 # %% [markdown]
 # The paper's formula, read to the letter, is per image. Over the batch is a variant for small crops and small
@@ -483,9 +525,11 @@ from organseg.backend import keras
 
 def slices_of(seeds):
     cases = [organseg.make_phantom(seed, (64, 64, 40)) for seed in seeds]
-    images = np.concatenate([np.moveaxis(organseg.normalise(case.image), 2, 0) for case in cases])
+    images = np.concatenate([np.moveaxis(organseg.normalise(case.image), 2, 0)
+                             for case in cases])
     labels = np.concatenate([np.moveaxis(case.label, 2, 0) for case in cases])
-    images, labels = images[:, 8:56, 8:56, np.newaxis], labels[:, 8:56, 8:56].astype("int32")
+    images, labels = (images[:, 8:56, 8:56, np.newaxis],
+                      labels[:, 8:56, 8:56].astype("int32"))
     with_organs = labels.any(axis=(1, 2))
     return images[with_organs], labels[with_organs]
 
@@ -507,7 +551,8 @@ def train(loss, epochs=8, seed=0):
     steps = epochs * int(np.ceil(len(train_images) / 16))
     learning_rate = keras.optimizers.schedules.CosineDecay(0.01, steps)
     network.compile(keras.optimizers.Adam(learning_rate), loss=loss)
-    network.fit(train_images, train_labels, batch_size=16, epochs=epochs, verbose=0)
+    network.fit(train_images, train_labels, batch_size=16, epochs=epochs,
+                verbose=0)
     return network.predict(test_images, verbose=0)
 
 
@@ -529,32 +574,42 @@ by_dice = train(dice_over_batch)
 # %% alt="Two panels of bars, Dice per organ, for cross-entropy and Dice loss. After 8 epochs both networks have the liver; artery and pancreas have high bars with the Dice loss and nearly none with cross-entropy. After 40 epochs the bars are almost equal."
 def scores_of(probabilities):
     predicted = probabilities.argmax(axis=-1)
-    return np.array([organseg.dice(test_labels == organ, predicted == organ) for organ in organseg.ORGAN_IDS])
+    return np.array([organseg.dice(test_labels == organ, predicted == organ)
+                     for organ in organseg.ORGAN_IDS])
 
 
 panels = {
     "8 epochs": (scores_of(by_cross_entropy), scores_of(by_dice)),
-    "40 epochs (stored)": ([0.90, 0.79, 0.97, 0.95, 0.90, 0.68, 0.81], [0.92, 0.80, 0.96, 0.95, 0.92, 0.77, 0.82]),
+    "40 epochs (stored)": ([0.90, 0.79, 0.97, 0.95, 0.90, 0.68, 0.81],
+                           [0.92, 0.80, 0.96, 0.95, 0.92, 0.77, 0.82]),
 }
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
-for panel, (title, (of_cross_entropy, of_dice)) in zip(axes, panels.items(), strict=True):
-    panel.bar(np.arange(7) - 0.2, of_cross_entropy, width=0.4, color="0.6", label="cross-entropy")
-    panel.bar(np.arange(7) + 0.2, of_dice, width=0.4, color="#0072b2", label="Dice loss")
+figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True,
+                            layout="constrained")
+for panel, (title, (of_cross_entropy, of_dice)) in zip(axes, panels.items(),
+                                                       strict=True):
+    panel.bar(np.arange(7) - 0.2, of_cross_entropy, width=0.4, color="0.6",
+              label="cross-entropy")
+    panel.bar(np.arange(7) + 0.2, of_dice, width=0.4, color="#0072b2",
+              label="Dice loss")
     panel.set_xticks(range(7), organseg.ORGAN_NAMES, rotation=45)
     panel.set(title=title, ylim=(0, 1))
 axes[0].set(ylabel="Dice on the test slices")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center",
+              ncols=2)
 plt.show()
 
 # %% tags=["nbval-ignore-output"]
-of_cross_entropy, of_dice = (dict(zip(organseg.ORGAN_NAMES, s, strict=True)) for s in panels["8 epochs"])
+of_cross_entropy, of_dice = (dict(zip(organseg.ORGAN_NAMES, s, strict=True))
+                             for s in panels["8 epochs"])
 assert of_cross_entropy["liver"] > 0.75 and of_dice["liver"] > 0.75
 assert of_cross_entropy["pancreas"] < 0.25 and of_dice["pancreas"] > 0.3
 assert of_dice["artery"] > of_cross_entropy["artery"] + 0.1
-assert min(np.mean(p.argmax(axis=-1) == test_labels) for p in (by_cross_entropy, by_dice)) > 0.93
+assert min(np.mean(p.argmax(axis=-1) == test_labels)
+           for p in (by_cross_entropy, by_dice)) > 0.93
 for name, of in (("cross-entropy", of_cross_entropy), ("Dice loss", of_dice)):
     print(f"{name:14}", {organ: f"{score:.2f}" for organ, score in of.items()})
-print(f"accuracy of finding nothing in these slices: {np.mean(test_labels == 0):.3f}")
+print("accuracy of finding nothing in these slices: "
+      f"{np.mean(test_labels == 0):.3f}")
 
 # %% [markdown]
 # After the short training both networks have the liver. Artery, gallbladder and pancreas are there only with the Dice
@@ -568,8 +623,10 @@ print(f"accuracy of finding nothing in these slices: {np.mean(test_labels == 0):
 
 # %%
 five_starts = {  # Dice after 8 epochs
-    "cross-entropy": {"vein": [0.00, 0.00, 0.00, 0.00, 0.00], "pancreas": [0.00, 0.00, 0.00, 0.00, 0.00]},
-    "Dice loss": {"vein": [0.00, 0.66, 0.69, 0.66, 0.00], "pancreas": [0.64, 0.71, 0.70, 0.74, 0.00]},
+    "cross-entropy": {"vein": [0.00, 0.00, 0.00, 0.00, 0.00],
+                      "pancreas": [0.00, 0.00, 0.00, 0.00, 0.00]},
+    "Dice loss": {"vein": [0.00, 0.66, 0.69, 0.66, 0.00],
+                  "pancreas": [0.64, 0.71, 0.70, 0.74, 0.00]},
 }
 for name, organs in five_starts.items():
     for organ, scores in organs.items():
@@ -589,24 +646,30 @@ for name, organs in five_starts.items():
 is_artery, p_artery = test_labels == 1, by_cross_entropy[..., 1]
 thresholds = np.linspace(0.02, 0.6, 59)
 dice_at = np.array([organseg.dice(is_artery, p_artery > t) for t in thresholds])
-accuracy_at = np.array([np.mean(is_artery == (p_artery > t)) for t in thresholds])
+accuracy_at = np.array([np.mean(is_artery == (p_artery > t))
+                        for t in thresholds])
 best = thresholds[dice_at.argmax()]
-assert best < 0.45 and dice_at.max() > organseg.dice(is_artery, p_artery > 0.5) + 0.1
+assert (best < 0.45
+        and dice_at.max() > organseg.dice(is_artery, p_artery > 0.5) + 0.1)
 
 # %% alt="Left: Dice and accuracy of the artery against the threshold. Dice has its peak at a threshold far below 0.5; accuracy is close to 1 wherever the threshold is not very low. Right: a test slice with the pixels above the threshold in colour and the outline of the true artery." slide="At a threshold of 0.5 little or nothing is left of the artery; far below there is a mask that overlaps with it."
 def draw_threshold(threshold):
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4),
+                                         layout="constrained")
     left.plot(thresholds, accuracy_at, color="0.6", label="accuracy")
     left.plot(thresholds, dice_at, color="#d55e00", label="Dice")
     left.axvline(threshold, color="black", linestyle=":")
     left.set(xlabel="threshold", ylabel="score of the artery", ylim=(0, 1.03))
     left.legend(loc="center right")
     shown = is_artery.sum(axis=(1, 2)).argmax()
-    slice_, mask, true = (v[shown][::-1, ::-1].T for v in (test_images[..., 0], p_artery > threshold, is_artery))
+    of_all = test_images[..., 0], p_artery > threshold, is_artery
+    slice_, mask, true = (v[shown][::-1, ::-1].T for v in of_all)
     right.imshow(slice_, cmap="gray")
-    right.imshow(np.where(mask, 1.0, np.nan), cmap="autumn", vmin=0, vmax=2, alpha=0.7)
+    right.imshow(np.where(mask, 1.0, np.nan), cmap="autumn", vmin=0, vmax=2,
+                 alpha=0.7)
     right.contour(true, levels=[0.5], colors="cyan", linewidths=1)
-    right.set(title=f"artery: p > {threshold:.2f} (colour), truth (line)", xticks=[], yticks=[])
+    right.set(title=f"artery: p > {threshold:.2f} (colour), truth (line)",
+              xticks=[], yticks=[])
     return figure
 
 
@@ -630,7 +693,8 @@ organseg.explore(draw_threshold, threshold=(0.02, 0.6, 0.1))
 
 # %%
 volumes = r[0].sum(axis=(0, 1))
-weights = [volumes**-power / np.mean(volumes**-power) for power in (0.0, 1.0, 2.0)]
+weights = [volumes**-power / np.mean(volumes**-power)
+           for power in (0.0, 1.0, 2.0)]
 for power, by_hand in enumerate(weights):
     by_library = organseg.volume_weights(labels[:1], 8, power=power)
     np.testing.assert_allclose(by_library[0], by_hand, rtol=1e-4)
@@ -639,15 +703,18 @@ for power, by_hand in enumerate(weights):
 figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
 for power, name in enumerate(("equal", "1/V", "1/V²")):
     shade = str(0.75 - 0.3 * power)
-    axes.bar(np.arange(8) + 0.27 * (power - 1), weights[power], width=0.25, color=shade, label=name)
+    axes.bar(np.arange(8) + 0.27 * (power - 1), weights[power], width=0.25,
+             color=shade, label=name)
 axes.set_xticks(range(8), names, rotation=20)
-axes.set(yscale="log", ylabel="weight (mean 1)", title="Who counts how much, on our slice")
+axes.set(yscale="log", ylabel="weight (mean 1)",
+         title="Who counts how much, on our slice")
 figure.legend(loc="outside right upper", title="$w_l$")
 plt.show()
 
 # %%
 by_hand = np.mean(weights[1] * per_class[0])
-by_library = organseg.dice_loss(labels[:1], p[:1], weights=organseg.volume_weights(labels[:1], 8))
+by_library = organseg.dice_loss(labels[:1], p[:1],
+                                weights=organseg.volume_weights(labels[:1], 8))
 print(f"unweighted {np.mean(per_class[0]):.4f}, weighted {by_hand:.4f}")
 np.testing.assert_allclose(by_library, by_hand, atol=1e-6)
 
@@ -678,7 +745,8 @@ np.testing.assert_allclose(without_weights, -probability_of_truth.mean())
 w = 1 / R**2
 by_hand = -2 * np.sum(w * I) / np.sum(w * (P + R))
 print(f"without weights {without_weights:.4f}, generalised Dice {by_hand:.4f}")
-np.testing.assert_allclose(organseg.generalised_dice_loss(labels[:1], p[:1]), by_hand, atol=1e-5)
+np.testing.assert_allclose(organseg.generalised_dice_loss(labels[:1], p[:1]),
+                           by_hand, atol=1e-5)
 
 # %% [markdown]
 # ## Organs that nobody drew
@@ -689,7 +757,8 @@ np.testing.assert_allclose(organseg.generalised_dice_loss(labels[:1], p[:1]), by
 # %%
 pancreas = 7
 drawn = labels * (labels != pancreas)
-print("pixels of pancreas that now count as background:", np.sum(labels[0] == pancreas))
+print("pixels of pancreas that now count as background:",
+      np.sum(labels[0] == pancreas))
 
 # %% [markdown]
 # What does the loss tell the network at these pixels? There are two answers that it might give, pancreas and
@@ -704,8 +773,10 @@ def total_loss(labels, p):
 
 
 def slope(loss, labels, step=1e-4):
-    to_pancreas = step * (truth == pancreas)[..., np.newaxis] * (np.eye(8)[pancreas] - np.eye(8)[0])
-    return (loss(labels, p[:1] + to_pancreas) - loss(labels, p[:1] - to_pancreas)) / (2 * step)
+    direction = np.eye(8)[pancreas] - np.eye(8)[0]
+    change = step * (truth == pancreas)[..., np.newaxis] * direction
+    higher, lower = loss(labels, p[:1] + change), loss(labels, p[:1] - change)
+    return (higher - lower) / (2 * step)
 
 
 print(f"pancreas drawn:     {slope(total_loss, labels[:1]):+.4f}")
@@ -728,12 +799,15 @@ print(f"pancreas not drawn: {slope(total_loss, drawn[:1]):+.4f}")
 # %%
 def partial_loss(labels, p):
     p_0 = p[..., :1] + p[..., pancreas:]  # the pancreas is the last class
-    return total_loss(labels, np.concatenate([p_0, p[..., 1:pancreas]], axis=-1))
+    merged = np.concatenate([p_0, p[..., 1:pancreas]], axis=-1)
+    return total_loss(labels, merged)
 
 
-annotated = np.array([[1, 1, 1, 1, 1, 1, 0]])  # artery to gallbladder, not the pancreas
+# artery to gallbladder, not the pancreas
+annotated = np.array([[1, 1, 1, 1, 1, 1, 0]])
 by_hand = partial_loss(drawn[:1], p[:1])
-np.testing.assert_allclose(organseg.dice_loss(drawn[:1], p[:1], annotated=annotated), by_hand, atol=1e-6)
+by_library = organseg.dice_loss(drawn[:1], p[:1], annotated=annotated)
+np.testing.assert_allclose(by_library, by_hand, atol=1e-6)
 np.testing.assert_allclose(slope(partial_loss, drawn[:1]), 0, atol=1e-9)
 
 # %% [markdown]
@@ -783,7 +857,8 @@ check("5.2", mean_dice)
 
 # %% tags=["solution"]
 def mean_dice(truth, prediction, annotated):
-    return np.nanmean([organseg.dice(truth == organ, prediction == organ) for organ in annotated])
+    return np.nanmean([organseg.dice(truth == organ, prediction == organ)
+                       for organ in annotated])
 
 
 check("5.2", mean_dice)
@@ -804,7 +879,8 @@ check("5.3", weights_from_volumes)
 
 # %% tags=["solution"]
 def weights_from_volumes(volumes):
-    smallest = volumes[volumes > 0].min()  # 1/V is largest for the smallest class present
+    # 1/V is largest for the smallest class present
+    smallest = volumes[volumes > 0].min()
     weights = 1 / np.where(volumes > 0, volumes, smallest)
     return weights / weights.mean()
 
@@ -835,8 +911,10 @@ def dice_of_both(core, rim, chance):
 
 
 check("5.4", dice_of_both)
-# Cross-entropy learns a probability of 0.4 at the rim, which turns into background. Dice puts the rim in, because 0.4
-# is more than half of the Dice without it (and then of the Dice with it, too: one holds where the other does):
+# Cross-entropy learns a probability of 0.4 at the rim, which turns into
+# background. Dice puts the rim in, because 0.4 is more than half of the Dice
+# without it (and then of the Dice with it, too: one holds where the other
+# does):
 print([f"{dice:.2f}" for dice in dice_of_both(core=20, rim=80, chance=0.4)])
 
 # %% [markdown]

@@ -77,10 +77,12 @@ volume = rng.normal(size=(1, 6, 6, 6, 2)).astype("float32")
 convolution_3d = layers.Conv3D(4, 3, use_bias=False)
 found = as_numpy(convolution_3d(volume))
 kernel = convolution_3d.get_weights()[0]
-one_voxel = np.sum(volume[0, 0:3, 1:4, 2:5, :, np.newaxis] * kernel, axis=(0, 1, 2, 3))
+one_voxel = np.sum(volume[0, 0:3, 1:4, 2:5, :, np.newaxis] * kernel,
+                   axis=(0, 1, 2, 3))
 np.testing.assert_allclose(found[0, 0, 1, 2], one_voxel, atol=1e-5)
 print("image", volume.shape, "kernel", kernel.shape, "result", found.shape)
-print("voxels under the kernel:", kernel[..., 0, 0].size, "in one slice:", kernel[:, :, 0, 0, 0].size)
+print("voxels under the kernel:", kernel[..., 0, 0].size, "in one slice:",
+      kernel[:, :, 0, 0, 0].size)
 
 # %% [markdown]
 # There is another way to see it: as three 2-D convolutions, each with a kernel of its own for the slice before, the
@@ -91,7 +93,8 @@ def convolve(images, kernel):
     return as_numpy(keras.ops.conv(images, kernel))
 
 
-one_slice = sum(convolve(volume[:, :, :, 2 + d], kernel[:, :, d]) for d in range(3))
+one_slice = sum(convolve(volume[:, :, :, 2 + d], kernel[:, :, d])
+                for d in range(3))
 np.testing.assert_allclose(found[:, :, :, 2], one_slice, atol=1e-5)
 
 # %% [markdown]
@@ -106,14 +109,17 @@ scan = organseg.normalise(case.image)
 along_z = np.reshape([-0.5, 0, 0.5], (1, 1, 3, 1, 1)).astype("float32")
 change = convolve(scan[np.newaxis, ..., np.newaxis], along_z)[0, :, :, z - 1, 0]
 of_aorta, of_liver = case.label[:, :, z] == 1, case.label[:, :, z] == 3
-print(f"mean change per slice: liver {change[of_liver].mean():.2f}, aorta {change[of_aorta].mean():.2f}")
+print(f"mean change per slice: liver {change[of_liver].mean():.2f}, "
+      f"aorta {change[of_aorta].mean():.2f}")
 y = int(np.argwhere(of_aorta)[:, 1].mean())
 figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
 panels[0].imshow(scan[::-1, ::-1, z].T, cmap="gray", vmin=0, vmax=1)
 panels[1].imshow(change[::-1, ::-1].T, cmap="RdBu_r", vmin=-0.5, vmax=0.5)
-panels[2].imshow(scan[::-1, y, ::-1].T, cmap="gray", vmin=0, vmax=1, aspect=case.spacing[2] / case.spacing[0])
+panels[2].imshow(scan[::-1, y, ::-1].T, cmap="gray", vmin=0, vmax=1,
+                 aspect=case.spacing[2] / case.spacing[0])
 panels[2].axhline(63 - z, color="white", linewidth=1)
-for panel, title in zip(panels, ("one slice", "change along z", "from the front"), strict=True):
+for panel, title in zip(panels, ("one slice", "change along z",
+                                 "from the front"), strict=True):
     panel.set(title=title, xticks=[], yticks=[])
 plt.show()
 
@@ -167,7 +173,8 @@ np.testing.assert_allclose(doubled[0, 2:4, 4:6, 0:2], block, atol=1e-5)
 from_below, across = rng.normal(size=(2, 1, 6, 6, 6, 4)).astype("float32")
 kernel = rng.normal(size=(3, 3, 3, 8, 5)).astype("float32")
 joined = convolve(np.concatenate([from_below, across], axis=-1), kernel)
-apart = convolve(from_below, kernel[..., :4, :]) + convolve(across, kernel[..., 4:, :])
+apart = (convolve(from_below, kernel[..., :4, :])
+         + convolve(across, kernel[..., 4:, :]))
 np.testing.assert_allclose(joined, apart, atol=1e-3)
 
 # %% [markdown]
@@ -176,7 +183,8 @@ np.testing.assert_allclose(joined, apart, atol=1e-3)
 
 # %%
 same = rng.normal(size=(3, 3, 3, 4, 5)).astype("float32")
-tied = convolve(np.concatenate([from_below, across], axis=-1), np.concatenate([same, same], axis=-2))
+tied = convolve(np.concatenate([from_below, across], axis=-1),
+                np.concatenate([same, same], axis=-2))
 np.testing.assert_allclose(tied, convolve(from_below + across, same), atol=1e-3)
 
 # %% [markdown]
@@ -220,12 +228,14 @@ def unet_by_hand(base_filters, levels=4, classes=8):
 
 # %%
 library = organseg.unet(base_filters=2)
-library.set_weights([weight + 0.2 * rng.random(weight.shape) for weight in library.get_weights()])
+library.set_weights([weight + 0.2 * rng.random(weight.shape)
+                     for weight in library.get_weights()])
 by_hand = unet_by_hand(base_filters=2)
 by_hand.set_weights(library.get_weights())
 crop = rng.random((1, 16, 24, 8, 1)).astype("float32")
 print(crop.shape, "to", library(crop).shape)
-np.testing.assert_allclose(as_numpy(by_hand(crop)), as_numpy(library(crop)), atol=1e-5)
+np.testing.assert_allclose(as_numpy(by_hand(crop)), as_numpy(library(crop)),
+                           atol=1e-5)
 
 # %% [markdown]
 # From here on we use the library's. This is the network of the paper in full size, with the sizes of a crop of 64×64×64
@@ -246,7 +256,8 @@ organseg.draw_network(network, input_size=64)
 # says so and takes a phantom.)
 
 # %% tags=["patient"] alt="Three slices through a real patient, from the feet, the front and the side, with the reference on the left and the prediction of the 3D U-Net on the right. Liver, spleen, artery and gallbladder agree; the predicted pancreas is larger, and a piece of bowel is called stomach."
-patient = organseg.sample_patient() or organseg.make_phantom(3002, (96, 96, 112))
+patient = (organseg.sample_patient()
+           or organseg.make_phantom(3002, (96, 96, 112)))
 found = organseg.predict(organseg.load_run("drawn"), patient)
 organseg.overlay_figure(patient, found, truth="reference")
 
@@ -281,7 +292,9 @@ def of_step_up(channels):
 counts, channels = {}, 1
 for level in (1, 2, 3, 4):
     wide = 64 * 2 ** (level - 1)
-    counts[f"analysis, level {level}"] = of_convolution(channels, wide // 2) + of_convolution(wide // 2, wide)
+    first = of_convolution(channels, wide // 2)
+    counts[f"analysis, level {level}"] = (
+        first + of_convolution(wide // 2, wide))
     channels = wide
 for level in (3, 2, 1):
     wide = 64 * 2 ** (level - 1)
@@ -300,7 +313,8 @@ print(f"{'all':18} {sum(counts.values()):10,}")
 by_keras = [0]
 for layer in network.layers:
     scores = layer is network.layers[-2]
-    if scores or isinstance(layer, layers.MaxPooling3D | layers.Conv3DTranspose):
+    if scores or isinstance(layer,
+                            layers.MaxPooling3D | layers.Conv3DTranspose):
         by_keras.append(0)
     by_keras[-1] += parameters(layer)
 assert by_keras == list(counts.values())
@@ -313,8 +327,10 @@ print(f"not trained: {network.count_params() - parameters(network):,}")
 # reports 19,076,456.
 
 # %%
-filters = sum(layer.filters for layer in network.layers if isinstance(layer, layers.Conv3D) and not layer.use_bias)
-print(f"filters with batch normalisation: {filters:,}, all numbers: {network.count_params():,}")
+filters = sum(layer.filters for layer in network.layers
+              if isinstance(layer, layers.Conv3D) and not layer.use_bias)
+print(f"filters with batch normalisation: {filters:,}, all numbers: "
+      f"{network.count_params():,}")
 assert 2 * filters == network.count_params() - parameters(network)
 
 # %% [markdown]
@@ -340,11 +356,13 @@ assert 2 * filters == network.count_params() - parameters(network)
 # %%
 def field(position, levels=4):
     low = high = position
-    for _ in range(levels - 1):  # the synthesis path, backwards: from full size to the deepest level
+    # the synthesis path, backwards: from full size to the deepest level
+    for _ in range(levels - 1):
         low, high = low - 2, high + 2
         low, high = low // 2, high // 2
     low, high = low - 2, high + 2
-    for _ in range(levels - 1):  # the analysis path, backwards: from the deepest level to the image
+    # the analysis path, backwards: from the deepest level to the image
+    for _ in range(levels - 1):
         low, high = 2 * low, 2 * high + 1
         low, high = low - 2, high + 2
     return low, high
@@ -352,9 +370,11 @@ def field(position, levels=4):
 
 for position in range(56, 65):
     low, high = field(position)
-    print(f"voxel {position} sees {low:2} to {high:3}: {position - low} before, {high - position} after it")
+    print(f"voxel {position} sees {low:2} to {high:3}: "
+          f"{position - low} before, {high - position} after it")
 for end, name in enumerate(("first", "last")):
-    jumps = [position for position in range(56, 72) if field(position)[end] > field(position - 1)[end]]
+    jumps = [position for position in range(56, 72)
+             if field(position)[end] > field(position - 1)[end]]
     print(f"from 56 to 71, the {name} voxel seen jumps at {jumps}")
 
 # %% [markdown]
@@ -385,10 +405,13 @@ with keras.device("cpu:0"):
     for layer in probe.layers:
         if hasattr(layer, "kernel"):
             kernel, *bias = layer.get_weights()
-            layer.set_weights([np.full(kernel.shape, 1 / kernel[..., 0].size), *bias])
-    scores = keras.Model(probe.input, probe.layers[-2].output)  # without the softmax
+            layer.set_weights([np.full(kernel.shape, 1 / kernel[..., 0].size),
+                               *bias])
+    # without the softmax
+    scores = keras.Model(probe.input, probe.layers[-2].output)
     black = as_numpy(scores(np.zeros((1, 128, 8, 8, 1))))
-print(f"network of {parameters(probe):,} parameters; scores of the black image: {black.min()} to {black.max()}")
+print(f"network of {parameters(probe):,} parameters; "
+      f"scores of the black image: {black.min()} to {black.max()}")
 
 # %% [markdown]
 # Now 128 images of 128×8×8 voxels: in each, another voxel of the middle line is bright. From the answers we keep the
@@ -403,7 +426,8 @@ influence = np.concatenate(answers)[:, :, 4, 4, 0]  # (bright voxel, score)
 
 for position in range(52, 76):  # far enough from both ends
     seen = np.flatnonzero(influence[:, position] > 0)
-    assert (seen[0], seen[-1]) == field(position) and len(seen) == seen[-1] - seen[0] + 1
+    assert ((seen[0], seen[-1]) == field(position)
+            and len(seen) == seen[-1] - seen[0] + 1)
 print("voxel 56 sees", *np.flatnonzero(influence[:, 56] > 0)[[0, -1]])
 
 # %% [markdown]
@@ -416,12 +440,16 @@ visible = np.where(influence > 0, influence, np.nan)[:, columns]
 figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
 axes.set_facecolor("black")
 extent = (51.5, 75.5, -0.5, 127.5)
-shown = axes.imshow(np.log10(visible), origin="lower", cmap="gray", vmin=-20, extent=extent, aspect="auto")
+shown = axes.imshow(np.log10(visible), origin="lower", cmap="gray", vmin=-20,
+                    extent=extent, aspect="auto")
 for end, beyond in ((0, -0.5), (1, 0.5)):
     line = np.array([field(column)[end] for column in columns]) + beyond
-    axes.step(columns, line, where="mid", color="darkorange", lw=2, label=None if end else "first and last voxel, computed")
-axes.plot(columns, columns, color="tab:blue", lw=1, label="the voxel's own place")
-axes.set(xlabel="voxel of the answer", ylabel="voxel of the image", title="What each voxel of the answer sees")
+    axes.step(columns, line, where="mid", color="darkorange", lw=2,
+              label=None if end else "first and last voxel, computed")
+axes.plot(columns, columns, color="tab:blue", lw=1,
+          label="the voxel's own place")
+axes.set(xlabel="voxel of the answer", ylabel="voxel of the image",
+         title="What each voxel of the answer sees")
 figure.legend(loc="outside lower center", ncols=2)
 figure.colorbar(shown, label="log₁₀ of the influence")
 plt.show()
@@ -434,9 +462,11 @@ plt.show()
 # %%
 position = 56
 from_middle = np.abs(np.arange(128) - position)
-inside = [influence[from_middle <= r, position].sum() / influence[:, position].sum() for r in range(52)]
+inside = [influence[from_middle <= r, position].sum()
+          / influence[:, position].sum() for r in range(52)]
 radius = int(np.argmax(np.array(inside) >= 0.99))
-print(f"99 % of the influence on voxel {position} comes from {radius} voxels to each side")
+print(f"99 % of the influence on voxel {position} comes from {radius} voxels "
+      "to each side")
 
 # %% [markdown]
 # Only 4 of them: that is what the shortest way sees, two convolutions on level 1, the skip across, and two more. Along
@@ -452,7 +482,8 @@ print(f"99 % of the influence on voxel {position} comes from {radius} voxels to 
 # %%
 for position in (56, 58):
     low, high = field(position)
-    print(f"voxel {position}: a field of {high - low + 1} voxels, {3 * (high - low + 1)} mm")
+    print(f"voxel {position}: a field of {high - low + 1} voxels, "
+          f"{3 * (high - low + 1)} mm")
 low, high = field(32)
 print(f"in a crop of voxels 0 to 63, voxel 32 looks for {low} to {high}")
 
@@ -471,8 +502,10 @@ print(f"in a crop of voxels 0 to 63, voxel 32 looks for {low} to {high}")
 
 # %%
 second = 2 * (27 * 32 * 64) * 64**3  # the second convolution: 32 channels to 64
-step_up = 2 * (8 * 128 * 128) * 32**3  # the last transposed convolution, from 32×32×32 voxels
-joined = 2 * (27 * 192 * 64) * 64**3  # the convolution after the last concatenation: 128 + 64 channels
+# the last transposed convolution, from 32×32×32 voxels
+step_up = 2 * (8 * 128 * 128) * 32**3
+# the convolution after the last concatenation: 128 + 64 channels
+joined = 2 * (27 * 192 * 64) * 64**3
 print([f"{flops / 1e9:.1f} GFLOP" for flops in (second, step_up, joined)])
 
 # %% [markdown]
@@ -482,12 +515,14 @@ print([f"{flops / 1e9:.1f} GFLOP" for flops in (second, step_up, joined)])
 # %%
 costs = organseg.layer_costs(network, 64)
 with_work = [cost for cost in costs if cost.flops]
-assert (with_work[1].flops, with_work[-4].flops, with_work[-3].flops) == (second, step_up, joined)
+assert (with_work[1].flops, with_work[-4].flops,
+        with_work[-3].flops) == (second, step_up, joined)
 print(f"{'layer':17} {'output':18} {'GFLOP':>6}")
 for cost in with_work:
     print(f"{cost.kind:17} {str(cost.shape):18} {cost.flops / 1e9:6.1f}")
 forward = sum(cost.flops for cost in costs)
-print(f"all: {forward / 1e9:.1f} GFLOP; the convolution after the last concatenation: {joined / forward:.0%}")
+print(f"all: {forward / 1e9:.1f} GFLOP; "
+      f"the convolution after the last concatenation: {joined / forward:.0%}")
 
 # %% [markdown]
 # A single layer does more than a third of the work: the first convolution after the last concatenation, which sees
@@ -512,7 +547,8 @@ step = 3 * 3 * forward  # three crops, forward and twice as much back
 print(f"one step of three crops: {step / 1e12:.2f} TFLOP")
 assert organseg.training_flops(network, 64, batch_size=3) == step
 seconds = 7 * 24 * 3600 / 50_000
-print(f"the paper: {seconds:.1f} s per step, {step / seconds / 1e12:.2f} TFLOP per second")
+print(f"the paper: {seconds:.1f} s per step, "
+      f"{step / seconds / 1e12:.2f} TFLOP per second")
 print(f"of 12 TFLOP per second: {step / seconds / 12e12:.0%}")
 
 # %% [markdown]
@@ -534,9 +570,11 @@ print(f"of 12 TFLOP per second: {step / seconds / 12e12:.0%}")
 # %%
 outputs = sum(4 * np.prod(cost.shape) for cost in costs)
 weights = 16 * parameters(network)
-print(f"outputs of one crop {outputs / 1e9:.2f} GB, parameters {weights / 1e9:.2f} GB")
+print(f"outputs of one crop {outputs / 1e9:.2f} GB, "
+      f"parameters {weights / 1e9:.2f} GB")
 print(f"three crops: {(3 * outputs + weights) / 1e9:.2f} GB")
-assert organseg.training_bytes(network, 64, batch_size=3) == 3 * outputs + weights
+by_library = organseg.training_bytes(network, 64, batch_size=3)
+assert by_library == 3 * outputs + weights
 
 # %% [markdown]
 # The 19 million parameters are the smaller part, by far. This is an estimate. A program may do with less, if it throws
@@ -549,7 +587,8 @@ assert organseg.training_bytes(network, 64, batch_size=3) == 3 * outputs + weigh
 shares = {}
 print("level          1       2       3       4")
 for what in ("parameters", "flops", "bytes"):
-    by_level = [sum(getattr(cost, what) for cost in costs if cost.shape[0] == edge) for edge in (64, 32, 16, 8)]
+    by_level = [sum(getattr(cost, what) for cost in costs
+                    if cost.shape[0] == edge) for edge in (64, 32, 16, 8)]
     shares[what] = np.array(by_level) / sum(by_level)
     print(f"{what:10}", "  ".join(f"{share:6.1%}" for share in shares[what]))
 
@@ -560,7 +599,8 @@ names = ["parameters", "FLOPs", "bytes of outputs"]
 left = np.zeros(3)
 for level in range(4):
     width = np.array([share[level] for share in shares.values()])
-    axes.barh(names, width, left=left, color=colours[level], label=f"level {level + 1}")
+    axes.barh(names, width, left=left, color=colours[level],
+              label=f"level {level + 1}")
     left += width
 axes.set(xlabel="share of the whole network", xlim=(0, 1))
 axes.set_title("Parameters lie deep, work and memory lie at full resolution")
@@ -592,7 +632,8 @@ def crops_by_hand(memory, edge):
 
 print(f"{per_voxel:.0f} bytes per voxel")
 for edge in (32, 64, 96, 128):
-    assert crops_by_hand(24e9, edge) == organseg.crops_that_fit(network, edge, memory=24e9)
+    assert crops_by_hand(24e9, edge) == organseg.crops_that_fit(
+        network, edge, memory=24e9)
 
 # %% [markdown]
 # Over 5 kB for every voxel of a crop! The library's version counts from the model. So it can tell what *half precision*
@@ -606,10 +647,13 @@ half = organseg.unet(dtype="mixed_float16")
 short, long = ((128, 128, -(-slices // 32) * 8) for slices in (460, 1177))
 sizes = {"64³": 64, "96³": 96, "128³": 128, "short": short, "long": long}
 table = [f"{'crops that fit':19}" + "".join(f"{name:>7}" for name in sizes)]
-for name, memory in {"T4, 16 GB": 16e9, "P6000, 24 GB": 24e9, "80 GB": 80e9}.items():
+for name, memory in {"T4, 16 GB": 16e9, "P6000, 24 GB": 24e9,
+                     "80 GB": 80e9}.items():
     for words, model in (("", network), (", half", half)):
-        fit = [organseg.crops_that_fit(model, size, memory) for size in sizes.values()]
-        table.append(f"{name + words:19}" + "".join(f"{count:7}" for count in fit))
+        fit = [organseg.crops_that_fit(model, size, memory)
+               for size in sizes.values()]
+        table.append(f"{name + words:19}"
+                     + "".join(f"{count:7}" for count in fit))
 print("short", short, "long", long)
 print("\n".join(table))
 
@@ -623,19 +667,24 @@ print("\n".join(table))
 def draw_what_fits(memory_gb, precision):
     model = half if precision == "half" else network
     edges = np.arange(32, 200, 8)
-    fit = np.array([organseg.crops_that_fit(model, int(edge), memory_gb * 1e9) for edge in edges])
+    fit = np.array([organseg.crops_that_fit(model, int(edge), memory_gb * 1e9)
+                    for edge in edges])
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     axes.semilogy(edges[fit > 0], fit[fit > 0], "o-", color="tab:blue")
     axes.axhline(3, color="0.5", ls="--", label="a batch of three")
     axes.axvline(64, color="0.5", ls=":", label="the paper's 64³")
     axes.legend()
-    three = f"three crops up to {edges[fit >= 3].max()}³" if fit.max() >= 3 else "not even three of 32³"
-    axes.set(title=f"{memory_gb} GB, {precision}: {three}", xlabel="edge of a crop (voxels)", ylabel="crops that fit")
-    axes.set(xlim=(28, 200), ylim=(0.8, 1000), yticks=(1, 10, 100, 1000), yticklabels=("1", "10", "100", "1000"))
+    three = (f"three crops up to {edges[fit >= 3].max()}³" if fit.max() >= 3
+             else "not even three of 32³")
+    axes.set(title=f"{memory_gb} GB, {precision}: {three}",
+             xlabel="edge of a crop (voxels)", ylabel="crops that fit")
+    axes.set(xlim=(28, 200), ylim=(0.8, 1000), yticks=(1, 10, 100, 1000),
+             yticklabels=("1", "10", "100", "1000"))
     return figure
 
 
-organseg.explore(draw_what_fits, memory_gb=(2, 96, 24), precision=["float32", "half"])
+organseg.explore(draw_what_fits, memory_gb=(2, 96, 24),
+                 precision=["float32", "half"])
 
 # %% [markdown]
 # ### Why three crops of 64³?
@@ -651,7 +700,8 @@ organseg.explore(draw_what_fits, memory_gb=(2, 96, 24), precision=["float32", "h
 #   three times the work.
 
 # %%
-largest = max(edge for edge in range(32, 200, 8) if organseg.crops_that_fit(network, edge, 24e9) >= 3)
+largest = max(edge for edge in range(32, 200, 8)
+              if organseg.crops_that_fit(network, edge, 24e9) >= 3)
 print(f"three crops in 24 GB: up to {largest}³ by our estimate")
 for edge in (96, largest):
     print(f"{edge}³ has {(edge / 64) ** 3:.1f} times the voxels of 64³")
@@ -667,7 +717,8 @@ for edge in (96, largest):
 # %%
 finer = tuple(2 * size for size in long)
 needed = organseg.training_bytes(network, finer, batch_size=1)
-print(f"{finer}: {np.prod(finer) / np.prod(long):.0f} times the voxels, {needed / 1e9:.0f} GB")
+print(f"{finer}: {np.prod(finer) / np.prod(long):.0f} times the voxels, "
+      f"{needed / 1e9:.0f} GB")
 
 # %% [markdown]
 # At half the resolution a scan has eight times as many voxels: the longest would need about 207 GB, more than twice

@@ -68,7 +68,8 @@ import organseg
 
 for name in ("paper", "gpu", "lesson"):
     p = organseg.PROFILES[name]
-    print(f"{name:7}{p.batch_size} crops of {p.crop_size}³, Adam at {p.learning_rate}, {p.steps:,} steps, width {p.base_filters}")
+    print(f"{name:7}{p.batch_size} crops of {p.crop_size}³, Adam at "
+          f"{p.learning_rate}, {p.steps:,} steps, width {p.base_filters}")
 
 # %% [markdown]
 # The width is the number of filters of the first convolution. In this chapter we go smaller still: a U-Net of three
@@ -82,12 +83,15 @@ for name in ("paper", "gpu", "lesson"):
 
 # %%
 patients = [organseg.make_phantom(seed, (64, 64, 64)) for seed in range(12)]
-held_out = [organseg.make_phantom(seed, (64, 64, 64)) for seed in range(100, 103)]
+held_out = [organseg.make_phantom(seed, (64, 64, 64))
+            for seed in range(100, 103)]
 scans = [organseg.to_scan(patient) for patient in patients]
-sampler = organseg.CropSampler(scans, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
+sampler = organseg.CropSampler(scans, crop_size=24, batch_size=3,
+                               organ_share=0.5, augment=False)
 batches = [sampler.batch(step) for step in range(60)]
 images, labels, annotated = batches[0]
-print("images", images.shape, "labels", labels.shape, "which organs were drawn", annotated.shape)
+print("images", images.shape, "labels", labels.shape, "which organs were drawn",
+      annotated.shape)
 
 # %% [markdown]
 # The random numbers of a batch come from the seed and the number of its step alone. So `sampler.batch(7)` is the same
@@ -140,9 +144,11 @@ by_keras = keras.ops.convert_to_numpy(weights)
 np.testing.assert_allclose(by_keras, adam(np.zeros(3), gradients), atol=1e-5)
 
 weight = keras.Variable(np.zeros(1, "float32"))
-keras.optimizers.Adam(0.01).apply([keras.ops.convert_to_tensor(np.array([1e-6], "float32"))], [weight])
+keras.optimizers.Adam(0.01).apply(
+    [keras.ops.convert_to_tensor(np.array([1e-6], "float32"))], [weight])
 by_formula = adam(np.zeros(1), [np.array([1e-6])])
-print(f"first step at a gradient of 1e-6: {-by_formula[0]:.4f} by the formula, {-float(weight[0]):.4f} by Keras")
+print(f"first step at a gradient of 1e-6: {-by_formula[0]:.4f} by the formula, "
+      f"{-float(weight[0]):.4f} by Keras")
 
 # %% [markdown]
 # Is a distance of 0.01 long or short? Compare it with the weights. Keras draws a kernel from the range
@@ -154,7 +160,8 @@ print(f"first step at a gradient of 1e-6: {-by_formula[0]:.4f} by the formula, {
 # %%
 for channels_in, channels_out in ((1, 32), (32, 64), (256, 512)):
     spread = np.sqrt(2 / (27 * channels_in + 27 * channels_out))
-    print(f"{channels_in:3} to {channels_out:3} channels: weights of about {spread:.4f}")
+    print(f"{channels_in:3} to {channels_out:3} channels: "
+          f"weights of about {spread:.4f}")
 
 # %% [markdown]
 # At the bottom of the network, a single step of 0.01 moves every weight by as much as the weight itself. By that
@@ -174,7 +181,8 @@ norm = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-6)
 
 
 def block(images, training):
-    return keras.ops.convert_to_numpy(norm(convolution(images), training=training))
+    return keras.ops.convert_to_numpy(norm(convolution(images),
+                                           training=training))
 
 
 before = block(images, training=True)
@@ -214,9 +222,12 @@ mixed = change([0.1, 0.0, 0.0], training=True)
 in_use = change([0.1, 0.1, 0.1], training=False)
 assert one_patient.max() < 0.01 and in_use.min() > 0.1
 assert mixed[0] > 1.4 * mixed[1:].max()
-print("all three crops from the bright patient, in training: change", one_patient.round(2))
-print("one bright crop among three, in training: change         ", mixed.round(2))
-print("all three bright, in use: change                         ", in_use.round(2))
+print("all three crops from the bright patient, in training: change",
+      one_patient.round(2))
+print("one bright crop among three, in training: change         ",
+      mixed.round(2))
+print("all three bright, in use: change                         ",
+      in_use.round(2))
 
 # %% [markdown]
 # Nothing. With three crops of one patient, brightness is what they have in common, and the layer subtracts it. In
@@ -235,9 +246,12 @@ print("all three bright, in use: change                         ", in_use.round(
 rng = np.random.default_rng(8)
 brightness = rng.normal(0, 0.1, size=340)
 of_one = rng.choice(brightness, size=5000)
-of_three = [rng.choice(brightness, 3, replace=False).mean() for _ in range(5000)]
-print(f"spread of the batch means: {np.std(of_one):.3f} with one patient, {np.std(of_three):.3f} with three")
-print(f"ratio {np.std(of_one) / np.std(of_three):.2f}, square root of three {np.sqrt(3):.2f}")
+of_three = [rng.choice(brightness, 3, replace=False).mean()
+            for _ in range(5000)]
+print(f"spread of the batch means: {np.std(of_one):.3f} with one patient, "
+      f"{np.std(of_three):.3f} with three")
+print(f"ratio {np.std(of_one) / np.std(of_three):.2f}, "
+      f"square root of three {np.sqrt(3):.2f}")
 
 # %% [markdown]
 # Three patients make a calmer mean. (We had to draw the brightness, because our phantoms hardly differ in it; patients
@@ -270,7 +284,8 @@ lesson = organseg.PROFILES["lesson"]
 
 
 def norms_of(network):
-    return [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    return [layer for layer in network.layers
+            if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def new_segmenter(momentum=0.9, schedule=True):
@@ -278,7 +293,8 @@ def new_segmenter(momentum=0.9, schedule=True):
     network = organseg.unet(base_filters=4, levels=3)
     for layer in norms_of(network):
         layer.momentum = momentum
-    return network, compile_for_training(network, lesson.replace(steps=60, schedule=schedule))
+    return network, compile_for_training(
+        network, lesson.replace(steps=60, schedule=schedule))
 
 
 # %% tags=["nbval-ignore-output"]
@@ -288,7 +304,8 @@ def fit(segmenter, batches):
 
 trapped, segmenter = new_segmenter(momentum=0.99)
 losses_trapped = fit(segmenter, batches)
-print(f"mean loss: first five steps {losses_trapped[:5].mean():.3f}, last ten {losses_trapped[-10:].mean():.3f}")
+print(f"mean loss: first five steps {losses_trapped[:5].mean():.3f}, "
+      f"last ten {losses_trapped[-10:].mean():.3f}")
 assert losses_trapped[-10:].mean() < losses_trapped[:5].mean() - 0.08
 
 # %% [markdown]
@@ -302,13 +319,15 @@ def loss_in_use(network, batches):
     losses = []
     for images, labels, _ in batches:
         probabilities = network.predict_on_batch(images)
-        losses.append(float(organseg.dice_loss(labels, probabilities, batch_sum=True)))
+        loss = organseg.dice_loss(labels, probabilities, batch_sum=True)
+        losses.append(float(loss))
     return np.mean(losses)
 
 
 in_training = losses_trapped[-10:].mean()
 trapped_loss = loss_in_use(trapped, batches[-10:])
-print(f"last ten batches: {in_training:.3f} in training, {trapped_loss:.3f} in use")
+print(f"last ten batches: {in_training:.3f} in training, "
+      f"{trapped_loss:.3f} in use")
 assert trapped_loss > in_training + 0.015
 
 # %% [markdown]
@@ -317,7 +336,8 @@ assert trapped_loss > in_training + 0.015
 
 # %%
 for momentum in (0.99, 0.9):
-    print(f"momentum {momentum}: {momentum**60:.3f} of the start is left, memory of about {1 / (1 - momentum):.0f} steps")
+    print(f"momentum {momentum}: {momentum**60:.3f} of the start is left, "
+          f"memory of about {1 / (1 - momentum):.0f} steps")
 
 # %% [markdown]
 # More than half. Besides, what the averages have seen is old: the features have changed since then, because the
@@ -341,7 +361,8 @@ def recompute_statistics(network, batches):
 recompute_statistics(trapped, batches[-20:])
 cured_loss = loss_in_use(trapped, batches[-10:])
 print(f"in use, with statistics computed anew: {cured_loss:.3f}")
-assert abs(cured_loss - in_training) < 0.03 and cured_loss < trapped_loss - 0.015
+assert (abs(cured_loss - in_training) < 0.03
+        and cured_loss < trapped_loss - 0.015)
 
 # %% [markdown]
 # Without a single step of training, the loss in use is what it was in training.
@@ -352,12 +373,15 @@ assert abs(cured_loss - in_training) < 0.03 and cured_loss < trapped_loss - 0.01
 
 # %% tags=["nbval-ignore-output"]
 healthy, segmenter_09 = new_segmenter(momentum=0.9)
-at_start = [keras.ops.convert_to_numpy(v) for v in [*segmenter_09.weights, *segmenter_09.optimizer.variables]]
+at_start = [keras.ops.convert_to_numpy(v)
+            for v in [*segmenter_09.weights, *segmenter_09.optimizer.variables]]
 losses = fit(segmenter_09, batches)
 loss_09 = loss_in_use(healthy, batches[-10:])
 print(f"momentum 0.9, in use: {loss_09:.3f}")
-print(f"in training, largest difference to momentum 0.99: {np.abs(losses - losses_trapped).max():.4f}")
-assert {layer.momentum for layer in norms_of(organseg.unet(base_filters=4))} == {0.9}
+print("in training, largest difference to momentum 0.99: "
+      f"{np.abs(losses - losses_trapped).max():.4f}")
+norms = norms_of(organseg.unet(base_filters=4))
+assert {layer.momentum for layer in norms} == {0.9}
 assert abs(loss_09 - in_training) < 0.03 and loss_09 < trapped_loss - 0.015
 assert np.abs(losses - losses_trapped).max() < 0.05
 
@@ -369,15 +393,20 @@ assert np.abs(losses - losses_trapped).max() < 0.05
 # %% alt="Left: two training curves that lie on each other and fall. Right: bars of the loss in use on the same crops; with momentum 0.99 it stays above the line of the training loss, after recomputing and with momentum 0.9 it reaches the line."
 import matplotlib.pyplot as plt
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", width_ratios=(3, 2))
-left.plot(losses_trapped, color="#d55e00", linewidth=4, alpha=0.5, label="momentum 0.99")
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2),
+                                     layout="constrained", width_ratios=(3, 2))
+left.plot(losses_trapped, color="#d55e00", linewidth=4, alpha=0.5,
+          label="momentum 0.99")
 left.plot(losses, color="#0072b2", label="momentum 0.9")
 left.set(xlabel="step", ylabel="Dice loss", title="in training: the same curve")
 left.legend()
 bars = {"0.99": trapped_loss, "0.99,\nrecomputed": cured_loss, "0.9": loss_09}
-right.bar(list(bars), list(bars.values()), color=["#d55e00", "#e69f00", "#0072b2"])
-right.axhline(in_training, color="black", linestyle=":", label="in training, last ten steps")
-right.set(xlabel="momentum", ylabel="Dice loss", ylim=(-0.21, 0), title="in use: the same crops")
+right.bar(list(bars), list(bars.values()),
+          color=["#d55e00", "#e69f00", "#0072b2"])
+right.axhline(in_training, color="black", linestyle=":",
+              label="in training, last ten steps")
+right.set(xlabel="momentum", ylabel="Dice loss", ylim=(-0.21, 0),
+          title="in use: the same crops")
 right.legend(loc="lower center", fontsize=8)
 plt.show()
 
@@ -409,7 +438,8 @@ rates = (1e-4, 1e-2, 1.0)
 
 
 def try_rates(segmenter):
-    start = [keras.ops.convert_to_numpy(variable) for variable in variables_of(segmenter)]
+    start = [keras.ops.convert_to_numpy(variable)
+             for variable in variables_of(segmenter)]
     curves = {}
     for rate in rates:
         put_back(segmenter, start)
@@ -433,27 +463,31 @@ keras.utils.set_random_seed(0)
 plain = organseg.unet(base_filters=4, levels=3)
 for layer in norms_of(plain):
     layer.trainable = False
-without_norm = try_rates(compile_for_training(plain, lesson.replace(schedule=False)))
+at_one_rate = lesson.replace(schedule=False)
+without_norm = try_rates(compile_for_training(plain, at_one_rate))
 
 # %% alt="Two panels of loss curves for three learning rates. With batch normalisation the smallest rate falls slowly and the two larger ones fall well. Without it, the smallest falls slowly; the middle one runs into the dotted line of background everywhere; the largest may end after a few steps, before its mean gets there."
 import pandas
 
 
 def smooth(values):
-    return pandas.Series(values).rolling(10, min_periods=1).mean().where(np.isfinite(values))
+    means = pandas.Series(values).rolling(10, min_periods=1).mean()
+    return means.where(np.isfinite(values))
 
 
 def lazy_loss(labels):
-    return float(organseg.dice_loss(labels, np.eye(8, dtype="float32")[np.zeros_like(labels)], batch_sum=True))
+    p = np.eye(8, dtype="float32")[np.zeros_like(labels)]
+    return float(organseg.dice_loss(labels, p, batch_sum=True))
 
 
 lazy = np.array([lazy_loss(labels) for _, labels, _ in batches[:40]])
-figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+figure, panels = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True,
+                              layout="constrained")
 named = {"with batch normalisation": with_norm, "without": without_norm}
 for panel, (title, curves) in zip(panels, named.items(), strict=True):
-    for rate, colour in zip(rates, ("#56b4e9", "#0072b2", "#d55e00"), strict=True):
+    for rate, colour in zip(rates, ("#56b4e9", "#0072b2", "#d55e00")):
         panel.plot(smooth(curves[rate]), color=colour, label=f"rate {rate:g}")
-    panel.plot(smooth(lazy), color="black", linestyle=":", label="background everywhere")
+    panel.plot(smooth(lazy), "k:", label="background everywhere")
     panel.set(xlabel="step", title=title)
 panels[0].set(ylabel="Dice loss, mean of 10 steps")
 panels[1].legend(fontsize=8, loc="lower right")
@@ -461,9 +495,11 @@ plt.show()
 
 # %% tags=["nbval-ignore-output"]
 end = {rate: with_norm[rate][-10:].mean() for rate in rates}
-print("last ten steps:", {f"rate {rate:g}": f"{loss:.3f}" for rate, loss in end.items()})
+print("last ten steps:",
+      {f"rate {rate:g}": f"{loss:.3f}" for rate, loss in end.items()})
 print(f"background everywhere: {lazy[-10:].mean():.3f}")
-print(f"the kernel after 40 steps at rate 1: {length_after / length_before:.0f} times as long")
+print("the kernel after 40 steps at rate 1: "
+      f"{length_after / length_before:.0f} times as long")
 assert end[1e-4] > end[1e-2] + 0.04
 assert end[1e-2] < lazy[-10:].mean() - 0.025 and end[1.0] < end[1e-4] - 0.02
 assert length_after > 10 * length_before
@@ -479,7 +515,8 @@ for rate, first in {1e-2: 30, 1.0: 3}.items():
     stuck = without_norm[rate][first:]
     finite = np.isfinite(stuck)
     background = lazy[first:][finite].mean()
-    print(f"rate {rate:g}, from step {first} on: {stuck[finite].mean():.4f}; background everywhere: {background:.4f}")
+    print(f"rate {rate:g}, from step {first} on: {stuck[finite].mean():.4f}; "
+          f"background everywhere: {background:.4f}")
     np.testing.assert_allclose(stuck[finite], lazy[first:][finite], atol=0.005)
     assert finite.any()
 assert without_norm[1e-4][-10:].mean() > lazy[-10:].mean() + 0.02
@@ -515,7 +552,8 @@ unseen = [sampler.batch(step) for step in range(1000, 1040)]
 assert len(unseen) == 40
 frozen = np.array([loss_in_use(trapped, [batch]) for batch in unseen])
 of_four = frozen.reshape(10, 4).mean(axis=1)
-print(f"standard deviation: {frozen.std():.3f} of single batches, {of_four.std():.3f} of means of four")
+print(f"standard deviation: {frozen.std():.3f} of single batches, "
+      f"{of_four.std():.3f} of means of four")
 assert frozen.std() > 0.02 and of_four.std() < 0.8 * frozen.std()
 
 # %% [markdown]
@@ -527,8 +565,10 @@ assert frozen.std() > 0.02 and of_four.std() < 0.8 * frozen.std()
 # %% alt="The loss on forty batches with fixed weights, grey dots that jump up and down, and the means of four of them, blue, which jump less."
 figure, axes = plt.subplots(figsize=(7, 2.8), layout="constrained")
 axes.plot(frozen, ".-", color="0.7", label="one batch")
-axes.plot(np.arange(10) * 4 + 1.5, of_four, "o-", color="#0072b2", label="mean of four")
-axes.set(xlabel="batch", ylabel="Dice loss", title="Weights fixed: all of this is noise")
+axes.plot(np.arange(10) * 4 + 1.5, of_four, "o-", color="#0072b2",
+          label="mean of four")
+axes.set(xlabel="batch", ylabel="Dice loss",
+         title="Weights fixed: all of this is noise")
 axes.legend()
 plt.show()
 
@@ -540,7 +580,8 @@ plt.show()
 
 # %% tags=["nbval-ignore-output"]
 held_out_scans = [organseg.to_scan(patient) for patient in held_out]
-held_out_sampler = organseg.CropSampler(held_out_scans, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
+held_out_sampler = organseg.CropSampler(
+    held_out_scans, crop_size=24, batch_size=3, organ_share=0.5, augment=False)
 held_out_batches = [held_out_sampler.batch(step) for step in range(6)]
 put_back(segmenter_09, at_start)
 one_batch, new_patients = [], []
@@ -548,7 +589,8 @@ for _ in range(6):
     fit(segmenter_09, [batches[3]] * 10)
     one_batch.append(loss_in_use(healthy, [batches[3]]))
     new_patients.append(loss_in_use(healthy, held_out_batches))
-print(f"after 60 steps: {one_batch[-1]:.2f} on its one batch, {new_patients[-1]:.2f} on other patients")
+print(f"after 60 steps: {one_batch[-1]:.2f} on its one batch, "
+      f"{new_patients[-1]:.2f} on other patients")
 assert one_batch[-1] < new_patients[-1] - 0.07
 
 # %% [markdown]
@@ -564,31 +606,43 @@ assert one_batch[-1] < new_patients[-1] - 0.07
 # %%
 stored_runs = {
     "3 patients": (
-        [-0.17, -0.31, -0.49, -0.63, -0.65, -0.69, -0.70, -0.72, -0.74, -0.74, -0.73, -0.74],  # training crops
-        [-0.21, -0.35, -0.52, -0.61, -0.63, -0.65, -0.69, -0.68, -0.71, -0.70, -0.71, -0.70],  # held-out patients
+        # training crops, held-out patients
+        [-0.17, -0.31, -0.49, -0.63, -0.65, -0.69, -0.70, -0.72, -0.74, -0.74,
+         -0.73, -0.74],
+        [-0.21, -0.35, -0.52, -0.61, -0.63, -0.65, -0.69, -0.68, -0.71, -0.70,
+         -0.71, -0.70],
     ),
     "30 patients": (
-        [-0.17, -0.34, -0.47, -0.53, -0.62, -0.66, -0.64, -0.65, -0.67, -0.69, -0.69, -0.69],
-        [-0.22, -0.31, -0.53, -0.58, -0.67, -0.66, -0.71, -0.71, -0.73, -0.73, -0.73, -0.73],
+        [-0.17, -0.34, -0.47, -0.53, -0.62, -0.66, -0.64, -0.65, -0.67, -0.69,
+         -0.69, -0.69],
+        [-0.22, -0.31, -0.53, -0.58, -0.67, -0.66, -0.71, -0.71, -0.73, -0.73,
+         -0.73, -0.73],
     ),
 }
 
 # %% alt="Left: trained on one mini-batch, the loss of that batch falls far below that of held-out patients. Right: two runs of 600 steps. With three patients the training loss ends lower than with thirty, and the held-out loss ends higher."
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3),
+                                     layout="constrained")
 left.plot(range(10, 70, 10), one_batch, "--", color="#d55e00", label="training")
-left.plot(range(10, 70, 10), new_patients, color="#d55e00", label="held-out patients")
+left.plot(range(10, 70, 10), new_patients, color="#d55e00",
+          label="held-out patients")
 left.set(xlabel="step", ylabel="Dice loss", title="one mini-batch")
-for (name, curves), colour in zip(stored_runs.items(), ("#d55e00", "#0072b2"), strict=True):
-    for curve, style, of in zip(curves, ("--", "-"), ("training", "held-out"), strict=True):
-        right.plot(range(50, 650, 50), curve, style, color=colour, label=f"{name}, {of}")
-right.set(xlabel="step", ylabel="Dice loss", ylim=(-0.76, -0.5), title="three and thirty patients (stored)")
+for (name, curves), colour in zip(stored_runs.items(), ("#d55e00", "#0072b2"),
+                                  strict=True):
+    for curve, style, of in zip(curves, ("--", "-"), ("training", "held-out"),
+                                strict=True):
+        right.plot(range(50, 650, 50), curve, style, color=colour,
+                   label=f"{name}, {of}")
+right.set(xlabel="step", ylabel="Dice loss", ylim=(-0.76, -0.5),
+          title="three and thirty patients (stored)")
 for panel in (left, right):
     panel.legend(fontsize=8)
 plt.show()
 
 # %%
 for name, (training, new) in stored_runs.items():
-    print(f"{name}, step {50 * len(new)}: training {training[-1]:.2f}, held-out {new[-1]:.2f} (step 350: {training[6]:.2f}, {new[6]:.2f})")
+    print(f"{name}, step {50 * len(new)}: training {training[-1]:.2f}, "
+          f"held-out {new[-1]:.2f} (step 350: {training[6]:.2f}, {new[6]:.2f})")
 
 # %% [markdown]
 # With three patients the training loss is the lower one, and the held-out loss the higher one. That is the sign of
@@ -622,8 +676,10 @@ import ml_dtypes
 
 for name in ("float32", "float16", "bfloat16"):
     about = ml_dtypes.finfo(name)
-    largest, smallest, next_ = float(about.max), float(about.smallest_subnormal), float(about.eps)
-    print(f"{name:9} largest {largest:<12.5g} smallest {smallest:.0e}   after 1 comes 1 + {next_:.1g}")
+    largest, smallest, next_ = (
+        float(about.max), float(about.smallest_subnormal), float(about.eps))
+    print(f"{name:9} largest {largest:<12.5g} smallest {smallest:.0e}   "
+          f"after 1 comes 1 + {next_:.1g}")
 
 # %% [markdown]
 # float16 has a narrow range: nothing above 65,504, and nothing between zero and $6\cdot 10^{-8}$. bfloat16 has the
@@ -636,7 +692,8 @@ for name in ("float32", "float16", "bfloat16"):
 # %%
 ones = np.ones(64**3, dtype="float16")
 with np.errstate(over="ignore"):
-    print(f"{64**3:,} ones in float16: {ones.sum()}, in float32: {ones.sum(dtype='float32'):,.0f}")
+    print(f"{64**3:,} ones in float16: {ones.sum()}, in float32: "
+          f"{ones.sum(dtype='float32'):,.0f}")
 
 # %%
 def count_in(kind):
@@ -646,7 +703,8 @@ def count_in(kind):
     return int(count)
 
 
-print("counting one by one ends at", count_in(np.float16), "in float16, at", count_in(ml_dtypes.bfloat16), "in bfloat16")
+print("counting one by one ends at", count_in(np.float16), "in float16, at",
+      count_in(ml_dtypes.bfloat16), "in bfloat16")
 
 # %% [markdown]
 # The sum is above the largest number, so it is infinite. And whoever counts one by one does not even get there: from
@@ -660,7 +718,8 @@ print("counting one by one ends at", count_in(np.float16), "in float16, at", cou
 mixed = organseg.unet(base_filters=4, dtype="mixed_float16")
 for layer in (mixed.layers[1], mixed.layers[-1]):
     weights_in = layer.weights[0].dtype if layer.weights else "none"
-    print(f"{type(layer).__name__:8} computes in {layer.compute_dtype}, weights in {weights_in}")
+    print(f"{type(layer).__name__:8} computes in {layer.compute_dtype}, "
+          f"weights in {weights_in}")
 
 # %% [markdown]
 # Why are the weights kept in float32? Because a step is small. 1 + 0.0001 is 1 in float16, and the step would be lost.
@@ -678,7 +737,8 @@ with np.errstate(over="ignore", invalid="ignore"):
     by_hand = np.mean(-2 * I / S)
 by_library = float(organseg.dice_loss(truth, p))
 assert abs(by_library - by_hand) > 0.005
-print(f"by the library {by_library:.4f}; the same from sums in float16:", bool(abs(by_library - by_hand) < 0.005))
+print(f"by the library {by_library:.4f}; the same from sums in float16:",
+      bool(abs(by_library - by_hand) < 0.005))
 
 # %% [markdown]
 # They differ. In float16 some sums become infinite, and others stop growing; how far they get depends on the order of
@@ -700,7 +760,8 @@ gradient = 1e-8
 scale = 2.0**15
 print("as it is:", np.float16(gradient))
 scaled = np.float16(gradient * scale)
-print(f"scaled: {scaled:.3g}, and divided again in float32: {np.float32(scaled) / scale:.3g}")
+print(f"scaled: {scaled:.3g}, and divided again in float32: "
+      f"{np.float32(scaled) / scale:.3g}")
 
 # %% [markdown]
 # A scale that is too large overflows instead. Keras' `LossScaleOptimizer` looks for it while it trains: where a gradient
@@ -716,7 +777,8 @@ for gradient in ([np.inf, 1.0], [1.0, 1.0]):
     scale_before = float(scaling.dynamic_scale)
     scaling.apply([keras.ops.convert_to_tensor(np.array(gradient, "float32"))])
     after = keras.ops.convert_to_numpy(weights).round(2)
-    report.append(f"gradients {gradient}: scale {scale_before:g}, then {float(scaling.dynamic_scale):g}; weights {after}")
+    report.append(f"gradients {gradient}: scale {scale_before:g}, "
+                  f"then {float(scaling.dynamic_scale):g}; weights {after}")
 print(*report, sep="\n")
 
 # %% [markdown]
@@ -729,7 +791,8 @@ def optimizer_for(policy):
     return type(compile_for_training(network, lesson).optimizer).__name__
 
 
-print({policy: optimizer_for(policy) for policy in ("float32", "mixed_bfloat16", "mixed_float16")})
+print({policy: optimizer_for(policy)
+       for policy in ("float32", "mixed_bfloat16", "mixed_float16")})
 
 # %% [markdown]
 # ### Is there a GPU?
@@ -745,7 +808,8 @@ from organseg.device.precision import resolve_precision
 found = "a GPU" if has_gpu() else "no GPU"
 policy = resolve_precision("auto", training=True)
 print(f"{found}, so with `auto` training takes {policy}")
-assert policy in (("mixed_bfloat16", "mixed_float16") if has_gpu() else ("float32",))
+assert policy in (("mixed_bfloat16", "mixed_float16")
+                  if has_gpu() else ("float32",))
 assert organseg.choose_profile() in organseg.PROFILES
 
 # %% [markdown]
@@ -756,7 +820,6 @@ assert organseg.choose_profile() in organseg.PROFILES
 
 # %% tags=["nbval-ignore-output"]
 import time
-
 seconds = []
 for images, labels, annotated in batches[:8]:
     began = time.perf_counter()
@@ -775,7 +838,8 @@ def hours(first, step, steps=50_000):
     return (first + (steps - 1) * step) / 3600
 
 
-print(f"the paper: {7 * 24 * 3600 / 50_000:.1f} seconds per step in one week, all included")
+print(f"the paper: {7 * 24 * 3600 / 50_000:.1f} seconds per step in one week, "
+      "all included")
 print(f"half a second per step: {hours(5, 0.5):.1f} hours")
 
 # %% [markdown]
@@ -791,7 +855,8 @@ pace = organseg.measure_pace("lesson", seconds=1)
 median = np.median(pace.step_seconds)
 np.testing.assert_allclose(pace.hours(), hours(pace.first_seconds, median))
 assert pace.first_seconds > 2 * median
-print(f"{pace.parameters:,} parameters, {pace.profile.steps} steps in the profile")
+print(f"{pace.parameters:,} parameters, "
+      f"{pace.profile.steps} steps in the profile")
 
 # %% tags=["nbval-ignore-output"]
 print(pace)
@@ -807,8 +872,10 @@ assert 0.001 < pace.seconds_per_step < 20 and 0.1 < pace.memory_gb < 8
 figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
 step_seconds = np.geomspace(0.01, 30, 50)
 axes.loglog(step_seconds, step_seconds * 50_000 / 3600, color="0.7")
-axes.plot(12.1, 7 * 24, "o", color="black", label="the paper, the full network, 2018")
-axes.plot(pace.seconds_per_step, pace.hours(), "o", color="#d55e00", label="here, profile lesson")
+axes.plot(12.1, 7 * 24, "o", color="black",
+          label="the paper, the full network, 2018")
+axes.plot(pace.seconds_per_step, pace.hours(), "o", color="#d55e00",
+          label="here, profile lesson")
 axes.set(xlabel="seconds per step", ylabel="hours for 50,000 steps")
 axes.legend()
 plt.show()
@@ -845,8 +912,10 @@ import tempfile
 from pathlib import Path
 
 folder = Path(tempfile.mkdtemp())
-tiny = lesson.replace(levels=2, base_filters=2, crop_size=16, steps=12, validate_every=6)
-unbroken, history = organseg.train(patients[:4], folder / "unbroken", tiny, progress=False)
+tiny = lesson.replace(levels=2, base_filters=2, crop_size=16, steps=12,
+                      validate_every=6)
+unbroken, history = organseg.train(patients[:4], folder / "unbroken", tiny,
+                                   progress=False)
 print("steps on record:", [row["step"] for row in history])
 print(sorted(path.name for path in (folder / "unbroken").iterdir()))
 
@@ -856,13 +925,17 @@ print(sorted(path.name for path in (folder / "unbroken").iterdir()))
 
 # %%
 grid = unbroken.grid
-own_scans = [organseg.to_scan(organseg.to_working(case, grid)) for case in patients[:4]]
-own_sampler = organseg.CropSampler(own_scans, 16, 3, tiny.organ_share, True, grid.paper_voxels, seed=0)
+own_scans = [organseg.to_scan(organseg.to_working(case, grid))
+             for case in patients[:4]]
+own_sampler = organseg.CropSampler(own_scans, 16, 3, tiny.organ_share, True,
+                                   grid.paper_voxels, seed=0)
 keras.utils.set_random_seed(0)
 tiny_network = organseg.unet(levels=2, base_filters=2)
-own_losses = fit(compile_for_training(tiny_network, tiny), [own_sampler.batch(step) for step in range(12)])
+own_losses = fit(compile_for_training(tiny_network, tiny),
+                 [own_sampler.batch(step) for step in range(12)])
 expected = [own_losses[:6].mean(), own_losses[6:].mean()]
-np.testing.assert_allclose([row["loss"] for row in history], expected, atol=0.002)
+np.testing.assert_allclose([row["loss"] for row in history], expected,
+                           atol=0.002)
 
 # %% [markdown]
 # Now the accident: the second run is lost right after its checkpoint of step 6. (The function that is given as
@@ -874,7 +947,8 @@ def lose_the_runtime(history):
 
 
 try:
-    organseg.train(patients[:4], folder / "broken", tiny, progress=False, after_validation=lose_the_runtime)
+    organseg.train(patients[:4], folder / "broken", tiny, progress=False,
+                   after_validation=lose_the_runtime)
 except RuntimeError as error:
     print(error)
 with np.load(folder / "broken" / "checkpoint.npz") as stored:
@@ -887,10 +961,13 @@ with np.load(folder / "broken" / "checkpoint.npz") as stored:
 # batch depends on the number of its step alone.
 
 # %%
-resumed, history_resumed = organseg.train(patients[:4], folder / "broken", tiny, resume=True, progress=False)
+resumed, history_resumed = organseg.train(patients[:4], folder / "broken", tiny,
+                                          resume=True, progress=False)
 print("steps on record:", [row["step"] for row in history_resumed])
-np.testing.assert_allclose(history_resumed[-1]["loss"], history[-1]["loss"], atol=0.002)
-for one, other in zip(resumed.network.get_weights(), unbroken.network.get_weights(), strict=True):
+np.testing.assert_allclose(history_resumed[-1]["loss"], history[-1]["loss"],
+                           atol=0.002)
+for one, other in zip(resumed.network.get_weights(),
+                      unbroken.network.get_weights(), strict=True):
     np.testing.assert_allclose(one, other, atol=0.005)
 
 # %% [markdown]
@@ -899,7 +976,8 @@ for one, other in zip(resumed.network.get_weights(), unbroken.network.get_weight
 
 # %%
 try:
-    organseg.train(patients[:4], folder / "broken", tiny, seed=1, resume=True, progress=False)
+    organseg.train(patients[:4], folder / "broken", tiny, seed=1, resume=True,
+                   progress=False)
 except organseg.OrgansegError as error:
     print(str(error).split(": ", 1)[1])
 
@@ -914,10 +992,12 @@ except organseg.OrgansegError as error:
 # %% tags=["nbval-ignore-output"]
 run = organseg.load_run("phantoms")
 profile = run.settings["profile"]
-print(f"{profile['steps']} steps on {len(run.settings['trained_on'])} phantoms, voxels of {run.grid.spacing[0]:g} mm")
+print(f"{profile['steps']} steps on {len(run.settings['trained_on'])} "
+      f"phantoms, voxels of {run.grid.spacing[0]:g} mm")
 patient = organseg.make_phantom(3003, (96, 96, 112))
 predicted = organseg.predict(run, patient)
-scores = [organseg.dice(patient.label == organ, predicted == organ) for organ in organseg.ORGAN_IDS]
+scores = [organseg.dice(patient.label == organ, predicted == organ)
+          for organ in organseg.ORGAN_IDS]
 print(f"mean Dice on a new phantom: {np.nanmean(scores):.2f}")
 assert np.nanmean(scores) > 0.7
 assert round(19_071_784 / run.network.count_params()) == 16
@@ -991,24 +1071,29 @@ print([f"{share_of_the_last(momentum, 10):.2f}" for momentum in (0.9, 0.99)])
 # %% alt="Three panels, A, B and C, each with a training curve and a held-out curve of the Dice loss over two thousand steps, to be diagnosed in the exercise." slide="Over-fitting, a plateau, or statistics that are not those of the features: which is which?"
 from organseg.course.chapter_8 import CURVE_STEPS, mystery_curves
 
-figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True, layout="constrained")
-for panel, (name, (training, held_out_curve)) in zip(panels, mystery_curves().items(), strict=True):
+figure, panels = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True,
+                              layout="constrained")
+for panel, (name, (training, held_out_curve)) in zip(
+    panels, mystery_curves().items(), strict=True):
     panel.plot(CURVE_STEPS, training, color="0.3", label="training")
-    panel.plot(CURVE_STEPS, held_out_curve, color="#e69f00", label="held-out patients")
+    panel.plot(CURVE_STEPS, held_out_curve, color="#e69f00",
+               label="held-out patients")
     panel.set(title=name, xlabel="step")
 panels[0].set(ylabel="Dice loss")
 panels[0].legend(fontsize=8)
 plt.show()
 
 # %% tags=["exercise"]
-diagnosis = ...  # a dict: {"A": "over-fitting" or "plateau" or "statistics", "B": and so on}
+# a dict: {"A": "over-fitting" or "plateau" or "statistics", "B": and so on}
+diagnosis = ...
 check("8.3", diagnosis)
 
 # %% tags=["solution"]
 diagnosis = {"A": "over-fitting", "B": "plateau", "C": "statistics"}
 check("8.3", diagnosis)
-# A: more patients, more augmentation, or stop where the held-out curve is lowest. B: a smaller rate, from the start.
-# C: compute the statistics anew; nothing is lost.
+# A: more patients, more augmentation, or stop where the held-out curve is
+# lowest. B: a smaller rate, from the start. C: compute the statistics anew;
+# nothing is lost.
 
 # %% [markdown]
 # ### Exercise 8.4 ★★★ The largest scale

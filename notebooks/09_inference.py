@@ -76,7 +76,8 @@ case = organseg.make_phantom(3002, shape=(64, 64, 160), spacing=(4, 4, 4))
 print("the network's input:", network.input_shape)
 crop = (run.settings["profile"]["crop_size"],) * 3
 print("crops in its training:", crop, "this scan:", case.image.shape)
-print(f"the scan has {case.image.size / np.prod(crop):.1f} times the voxels of a crop")
+print(f"the scan has {case.image.size / np.prod(crop):.1f} times the voxels of "
+      "a crop")
 assert case.name not in run.settings["trained_on"]
 
 # %% [markdown]
@@ -101,7 +102,8 @@ print(image.shape, "to", whole.shape)
 
 # %% tags=["nbval-ignore-output"]
 def mean_dice(truth, prediction):
-    return np.mean([organseg.dice(truth == organ.id, prediction == organ.id) for organ in organseg.ORGANS])
+    return np.mean([organseg.dice(truth == organ.id, prediction == organ.id)
+                    for organ in organseg.ORGANS])
 
 
 whole_dice = mean_dice(case.label, label)
@@ -115,9 +117,11 @@ from dataclasses import replace
 figure, panels = plt.subplots(1, 2, figsize=(5, 5.4), layout="constrained")
 shown = {"truth": case.label, f"prediction\nmean Dice {whole_dice:.3f}": label}
 for panel, (name, organs) in zip(panels, shown.items(), strict=True):
-    panel.imshow(organseg.slice_picture(replace(case, label=organs), "coronal", 48), extent=(0, 64, 0, 160))
+    coronal = organseg.slice_picture(replace(case, label=organs), "coronal", 48)
+    panel.imshow(coronal, extent=(0, 64, 0, 160))
     panel.set(title=name, xticks=[], ylabel="z (slices)")
-panels[1].add_patch(plt.Rectangle((8, 76), 48, 48, fill=False, color="white", label="training crop"))
+panels[1].add_patch(plt.Rectangle((8, 76), 48, 48, fill=False, color="white",
+                                  label="training crop"))
 panels[1].legend(loc="lower center")
 plt.show()
 
@@ -136,11 +140,13 @@ from organseg.backend import keras
 unet = organseg.unet()
 level, numbers = 0, {}
 for layer in unet.layers:
-    level += isinstance(layer, keras.layers.MaxPooling3D) - isinstance(layer, keras.layers.Conv3DTranspose)
+    level += isinstance(layer, keras.layers.MaxPooling3D)
+    level -= isinstance(layer, keras.layers.Conv3DTranspose)
     numbers[layer] = layer.output.shape[-1] / 8**level
 widest = max(numbers, key=numbers.get)
 parts = [tensor.shape[-1] for tensor in widest.input]
-print(f"widest: {type(widest).__name__}, joins {parts} to {widest.output.shape[-1]} channels")
+print(f"widest: {type(widest).__name__}, "
+      f"joins {parts} to {widest.output.shape[-1]} channels")
 
 # %% [markdown]
 # The last concatenation is the widest place. While it works, its two inputs and its output are in memory together. A
@@ -149,12 +155,13 @@ print(f"widest: {type(widest).__name__}, joins {parts} to {widest.output.shape[-
 
 # %%
 from organseg.inference import bytes_per_voxel
-
 at_least = 4 * (sum(parts) + widest.output.shape[-1])
-print(f"bytes per voxel: {at_least} at least, {bytes_per_voxel(unet)} by the library")
+print(f"bytes per voxel: {at_least} at least, "
+      f"{bytes_per_voxel(unet)} by the library")
 for slices in (460, 1177):
     voxels = 128 * 128 * (slices // 4)
-    print(f"{slices} slices: {voxels * at_least / 1e9:.1f} GB at least, {voxels * bytes_per_voxel(unet) / 1e9:.1f} GB")
+    print(f"{slices} slices: {voxels * at_least / 1e9:.1f} GB at least, "
+          f"{voxels * bytes_per_voxel(unet) / 1e9:.1f} GB")
 
 # %% [markdown]
 # A framework needs more than the least, for copies in the layout that its convolution likes. `bytes_per_voxel` has a
@@ -169,13 +176,15 @@ for slices in (460, 1177):
 # %% tags=["nbval-ignore-output"]
 def in_tiles(image, depth):
     starts = range(0, image.shape[2], depth)
-    return np.concatenate([probabilities_of(image[:, :, z : z + depth]) for z in starts], axis=2)
+    return np.concatenate([probabilities_of(image[:, :, z : z + depth])
+                           for z in starts], axis=2)
 
 
 tiled_label = in_tiles(image, 32).argmax(axis=-1).astype("uint8")
 tiled_dice = mean_dice(case.label, tiled_label)
 changed = tiled_label != label
-print(f"{changed.sum()} voxels get another label; mean Dice {tiled_dice:.3f} instead of {whole_dice:.3f}")
+print(f"{changed.sum()} voxels get another label; "
+      f"mean Dice {tiled_dice:.3f} instead of {whole_dice:.3f}")
 assert changed.sum() > 1000
 assert tiled_dice < whole_dice - 0.02
 
@@ -185,12 +194,15 @@ assert tiled_dice < whole_dice - 0.02
 
 # %% alt="Left: the prediction of the whole scan, a coronal slice with liver, stomach and other organs. Middle: the prediction in tiles of 32 slices; above the uppermost dotted line the heart is coloured as liver. Right: the changed voxels, counted along y; they lie in a large spot above the uppermost line, and in smaller ones that begin at other lines. The titles give both scores and the number of changed voxels."
 figure, panels = plt.subplots(1, 3, figsize=(8, 5.6), layout="constrained")
-both = {"whole scan": (label, whole_dice), "tiles of 32 slices": (tiled_label, tiled_dice)}
+both = {"whole scan": (label, whole_dice),
+        "tiles of 32 slices": (tiled_label, tiled_dice)}
 for panel, (name, (organs, score)) in zip(panels, both.items()):
-    panel.imshow(organseg.slice_picture(replace(case, label=organs), "coronal", 48), extent=(0, 64, 0, 160))
+    coronal = organseg.slice_picture(replace(case, label=organs), "coronal", 48)
+    panel.imshow(coronal, extent=(0, 64, 0, 160))
     panel.set_title(f"{name}\nmean Dice {score:.3f}")
 counts = changed.sum(axis=1).T
-shown = panels[2].imshow(counts, origin="lower", cmap="magma", vmax=8, extent=(64, 0, 0, 160))
+shown = panels[2].imshow(counts, origin="lower", cmap="magma", vmax=8,
+                         extent=(64, 0, 0, 160))
 panels[2].set_title(f"{changed.sum()} voxels\nchanged")
 figure.colorbar(shown, label="changed voxels along y", extend="max", shrink=0.7)
 for panel in panels:
@@ -206,10 +218,15 @@ plt.show()
 # %% alt="The same part of a coronal slice twice, 24 slices high, with a short mark at slice 96 on both sides. In the whole scan the outlines of gallbladder, pancreas and stomach go on smoothly across slice 96. In tiles the top of the gallbladder is cut off straight at that slice; below it the lower end of the stomach and a part of the pancreas are missing."
 y = changed[:, :, 84:108].sum(axis=(0, 2)).argmax()
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-for panel, (name, organs) in zip(panels, {"whole scan": label, "tiles of 32 slices": tiled_label}.items(), strict=True):
-    panel.imshow(organseg.slice_picture(replace(case, label=organs), "coronal", y), extent=(0, 64, 0, 160))
-    panel.plot([9, 10.5], [96, 96], [54.5, 56], [96, 96], color="white", linewidth=3)
-    panel.set(title=name, xlim=(9, 56), ylim=(84, 108), xticks=[], yticks=[84, 96, 108], ylabel="z (slices)")
+for panel, (name, organs) in zip(
+    panels, {"whole scan": label, "tiles of 32 slices": tiled_label}.items(),
+    strict=True):
+    coronal = organseg.slice_picture(replace(case, label=organs), "coronal", y)
+    panel.imshow(coronal, extent=(0, 64, 0, 160))
+    panel.plot([9, 10.5], [96, 96], [54.5, 56], [96, 96], color="white",
+               linewidth=3)
+    panel.set(title=name, xlim=(9, 56), ylim=(84, 108), xticks=[],
+              yticks=[84, 96, 108], ylabel="z (slices)")
 plt.show()
 
 # %% [markdown]
@@ -221,8 +238,10 @@ plt.show()
 
 # %% tags=["nbval-ignore-output"]
 topmost = slice(128, 160)
-heart_as_liver = np.sum(changed[:, :, topmost] & (tiled_label[:, :, topmost] == 3))
-print(f"liver in the uppermost tile only: {heart_as_liver} of the {changed.sum()} voxels")
+heart_as_liver = np.sum(changed[:, :, topmost]
+                        & (tiled_label[:, :, topmost] == 3))
+print("liver in the uppermost tile only: "
+      f"{heart_as_liver} of the {changed.sum()} voxels")
 assert 0.4 < heart_as_liver / changed.sum() < 0.6
 
 # %% [markdown]
@@ -242,9 +261,11 @@ assert 0.4 < heart_as_liver / changed.sum() < 0.6
 errors = []
 for cut in range(88, 120, 8):
     difference = np.abs(probabilities_of(image[:, :, :cut]) - whole[:, :, :cut])
-    errors.append(difference.max(axis=(0, 1, 3))[::-1][:72])  # from the cut downwards
+    # from the cut downwards
+    errors.append(difference.max(axis=(0, 1, 3))[::-1][:72])
 error = np.max(errors, axis=0)
-print("largest error, by slices from the cut:", {distance: f"{error[distance]:.0e}" for distance in (0, 16, 32, 46)})
+print("largest error, by slices from the cut:",
+      {distance: f"{error[distance]:.0e}" for distance in (0, 16, 32, 46)})
 assert error[:10].max() > 0.9 and error[16] > 0.01 and error[32] > 1e-4
 assert error[46:].max() < 1e-4
 
@@ -252,9 +273,11 @@ assert error[46:].max() < 1e-4
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for one in errors:
     axes.semilogy(np.maximum(one, 1e-8), color="0.8", linewidth=1)
-axes.semilogy(np.maximum(error, 1e-8), color="#0072b2", marker=".", label="largest of the four cuts (grey)")
+axes.semilogy(np.maximum(error, 1e-8), color="#0072b2", marker=".",
+              label="largest of the four cuts (grey)")
 axes.axvline(46, color="black", linestyle="--", label="46 slices")
-axes.set(xlabel="slices between the voxel and the cut", ylabel="largest error of a probability")
+axes.set(xlabel="slices between the voxel and the cut",
+         ylabel="largest error of a probability")
 axes.set_title("An error that comes in from the tile's end")
 axes.legend()
 plt.show()
@@ -277,8 +300,9 @@ plt.show()
 small = organseg.unet(base_filters=2)
 small.set_weights([np.abs(weights) for weights in small.get_weights()])
 before_softmax = keras.Model(small.input, small.layers[-2].output)
-one_slice = np.eye(128, dtype="float32")[:, np.newaxis, np.newaxis, :, np.newaxis]
-lit = np.broadcast_to(one_slice, (128, 8, 8, 128, 1))  # image number i has only slice i lit
+one_slice = np.eye(128, dtype="float32").reshape(128, 1, 1, 128, 1)
+# image number i has only slice i lit
+lit = np.broadcast_to(one_slice, (128, 8, 8, 128, 1))
 answer = before_softmax.predict(lit, batch_size=16, verbose=0)
 depends = (answer > 0).any(axis=(1, 2, 4))  # [input slice, output slice]
 
@@ -286,8 +310,9 @@ depends = (answer > 0).any(axis=(1, 2, 4))  # [input slice, output slice]
 figure, axes = plt.subplots(figsize=(4.8, 4.4), layout="constrained")
 axes.imshow(depends.T, origin="lower", cmap="Blues", vmax=1.5)
 axes.plot([0, 127], [0, 127], color="black", linewidth=1)
-axes.axhline(64, color="#d55e00", linestyle="--", linewidth=1, label="output slice 64")
-axes.set(xlabel="input slice", ylabel="output slice", title="Which slices an answer depends on")
+axes.axhline(64, color="#d55e00", ls="--", lw=1, label="output slice 64")
+axes.set(xlabel="input slice", ylabel="output slice",
+         title="Which slices an answer depends on")
 axes.legend(loc="upper left")
 plt.show()
 
@@ -299,7 +324,8 @@ plt.show()
 for z in range(64, 72):
     needed = np.flatnonzero(depends[:, z])
     first, last = needed[[0, -1]]
-    print(f"slice {z} (8·{z // 8} + {z % 8}) needs {first} to {last}: reach {z - first} down, {last - z} up")
+    print(f"slice {z} (8·{z // 8} + {z % 8}) needs {first} to {last}: "
+          f"reach {z - first} down, {last - z} up")
 
 # %% [markdown]
 # It is 44 to 51 slices to a side, as in chapter 6, and the same along x and y. There we followed the dependence back
@@ -321,7 +347,8 @@ def needed_for(z, network):
 
 
 slices = np.arange(128)
-by_hand = [(first <= slices) & (slices <= last) for first, last in (needed_for(z, unet) for z in slices)]
+by_hand = [(first <= slices) & (slices <= last)
+           for first, last in (needed_for(z, unet) for z in slices)]
 np.testing.assert_array_equal(np.transpose(by_hand), depends)
 
 # %% [markdown]
@@ -332,7 +359,8 @@ np.testing.assert_array_equal(np.transpose(by_hand), depends)
 # %%
 lowest = min(needed_for(z, unet)[0] for z in range(64, 96))
 highest = max(needed_for(z, unet)[1] for z in range(64, 96))
-print(f"slices 64 to 95 need slices {lowest} to {highest}: {64 - lowest} below, {highest - 95} above")
+print(f"slices 64 to 95 need slices {lowest} to {highest}: "
+      f"{64 - lowest} below, {highest - 95} above")
 
 # %% [markdown]
 # The margin is 46 slices at both ends. The measured error was down to rounding by then, even two slices earlier: what
@@ -356,7 +384,8 @@ def with_margin(image, depth, margin):
 
 exact = with_margin(image, depth=32, margin=48)
 other_labels = np.sum(exact.argmax(axis=-1) != label)
-print(f"largest difference {np.abs(exact - whole).max():.0e}, other labels: {other_labels}")
+print(f"largest difference {np.abs(exact - whole).max():.0e}, other labels: "
+      f"{other_labels}")
 assert np.abs(exact - whole).max() < 1e-4
 assert other_labels < 5
 
@@ -372,9 +401,11 @@ assert other_labels < 5
 from organseg.inference import tiles
 from organseg.networks import reach, size_multiple
 
-print(f"reach: {reach(network)} slices; tiles start at multiples of {size_multiple(network)}")
+print(f"reach: {reach(network)} slices; "
+      f"tiles start at multiples of {size_multiple(network)}")
 for seen, kept in tiles(160, tile_depth=32, margin=reach(network)):
-    print(f"sees {seen.start:3} to {seen.stop:3}, keeps {kept.start:3} to {kept.stop:3}")
+    print(f"sees {seen.start:3} to {seen.stop:3}, "
+          f"keeps {kept.start:3} to {kept.stop:3}")
 by_library = organseg.predict_probabilities(network, image, tile_depth=80)
 np.testing.assert_allclose(by_library, exact, atol=1e-4)
 
@@ -396,15 +427,19 @@ for start in (0, 1, 2, 4, 8):
     moved[start] = probabilities_of(image[:, :, start : start + 144])
     inner = moved[start][:, :, middle.start - start : middle.stop - start]
     shifted[start] = np.abs(inner - whole[:, :, middle]).max()
-assert max(shifted[0], shifted[8]) < 1e-4 and min(shifted[1], shifted[2], shifted[4]) > 0.05
+assert max(shifted[0], shifted[8]) < 1e-4
+assert min(shifted[1], shifted[2], shifted[4]) > 0.05
 
 # %% alt="A bar for each of the starts 0, 1, 2, 4 and 8 of a tile, the largest error in its middle on a logarithmic axis, with the number above it. For the starts 1, 2 and 4 the bar ends above 0.05. For 0 and 8 there is no bar, since there is no error, or a short one of the size of rounding."
 figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
 for start, largest in shifted.items():
-    bar = axes.bar(start, max(largest, 1e-8), color="#009e73" if start % 8 == 0 else "#d55e00")
+    bar = axes.bar(start, max(largest, 1e-8),
+                   color="#009e73" if start % 8 == 0 else "#d55e00")
     axes.bar_label(bar, [f"{largest:.1g}"])
-axes.set(yscale="log", ylim=(1e-8, 10), xticks=list(shifted), xlabel="slice at which the tile starts")
-axes.set(ylabel="largest error of a probability", title="Far from the ends, and still different")
+axes.set(yscale="log", ylim=(1e-8, 10), xticks=list(shifted),
+         xlabel="slice at which the tile starts")
+axes.set(ylabel="largest error of a probability",
+         title="Far from the ends, and still different")
 plt.show()
 
 # %% [markdown]
@@ -421,8 +456,10 @@ plt.show()
 
 # %% tags=["nbval-ignore-output"]
 truth, same_slices = case.label[:, :, 1:145], label[:, :, 1:145]
-difference = mean_dice(truth, moved[1].argmax(axis=-1)) - mean_dice(truth, same_slices)
-print(f"mean Dice of the shifted answer, less that of the same slices: {difference:+.4f}")
+difference = (mean_dice(truth, moved[1].argmax(axis=-1))
+              - mean_dice(truth, same_slices))
+print("mean Dice of the shifted answer, less that of the same slices: "
+      f"{difference:+.4f}")
 assert abs(difference) < 0.01
 
 # %% [markdown]
@@ -464,12 +501,16 @@ weights = {
 }
 blended = {name: joined(w) for name, w in weights.items()}
 off = {name: p - whole for name, p in blended.items()}
-differs = {name: np.sum(p.argmax(axis=-1) != label) for name, p in blended.items()}
-step = {name: np.abs(np.diff(d, axis=2))[:, :, [47, 79, 111]].max() for name, d in off.items()}
+differs = {name: np.sum(p.argmax(axis=-1) != label)
+           for name, p in blended.items()}
+step = {name: np.abs(np.diff(d, axis=2))[:, :, [47, 79, 111]].max()
+        for name, d in off.items()}
 for name in weights:
     largest = np.abs(off[name]).max()
-    print(f"{name:9}{differs[name]:4} labels differ, largest error {largest:.2f}, largest step {step[name]:.2f}")
-assert differs["mean"] > 3 * differs["cut"] and differs["mean"] > 3 * differs["Gaussian"]
+    print(f"{name:9}{differs[name]:4} labels differ, "
+          f"largest error {largest:.2f}, largest step {step[name]:.2f}")
+assert (differs["mean"] > 3 * differs["cut"]
+        and differs["mean"] > 3 * differs["Gaussian"])
 assert step["cut"] > 2 * step["Gaussian"]
 assert all(np.abs(d).max() > 0.1 for d in off.values())
 
@@ -482,18 +523,23 @@ assert all(np.abs(d).max() > 0.1 for d in off.values())
 # %% alt="Left: largest error of a probability in each slice, on a logarithmic axis. Mean lies highest, cut and Gaussian are below it and close together, and margin 48 is a flat line at the lower end of the axis. Right: the error along z through one voxel. Margin 48 stays at zero. Cut is at zero up to slice 111 and jumps to its largest error at 112. The Gaussian takes several smaller steps around that place, and the mean is off over about ten slices."
 jump = np.abs(np.diff(off["cut"], axis=2))[:, :, 111]
 x, y, organ = np.unravel_index(jump.argmax(), jump.shape)
-curves = {"mean": "0.6", "cut": "#d55e00", "Gaussian": "#0072b2", "margin 48": "#009e73"}
+curves = {"mean": "0.6", "cut": "#d55e00", "Gaussian": "#0072b2",
+          "margin 48": "#009e73"}
 blended["margin 48"] = exact
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.9),
+                                     layout="constrained")
 for name, colour in curves.items():
     by_slice = np.abs(blended[name] - whole).max(axis=(0, 1, 3))
     left.semilogy(np.maximum(by_slice, 1e-8), color=colour)
-    right.plot((blended[name] - whole)[x, y, :, organ], color=colour, marker=".")
+    right.plot((blended[name] - whole)[x, y, :, organ], color=colour,
+               marker=".")
     labels = np.sum(blended[name].argmax(axis=-1) != label)
     left.plot([], color=colour, marker=".", label=f"{name}: {labels} changed")
-left.set(xlabel="z (slices)", ylabel="largest error of a probability", title="In each slice")
+left.set(xlabel="z (slices)", ylabel="largest error of a probability",
+         title="In each slice")
 right.axvline(111.5, color="black", linestyle=":", linewidth=1)
-right.set(xlabel="z (slices)", ylabel="error of a probability", title="Along one line", xlim=(98, 120))
+right.set(xlabel="z (slices)", ylabel="error of a probability",
+          title="Along one line", xlim=(98, 120))
 figure.legend(loc="outside lower center", ncols=4)
 plt.show()
 
@@ -514,11 +560,13 @@ plt.show()
 
 # %%
 def work(depth, tile_depth, margin=48):
-    return sum(seen.stop - seen.start for seen, _ in tiles(depth, tile_depth, margin)) / depth
+    return sum(seen.stop - seen.start
+               for seen, _ in tiles(depth, tile_depth, margin)) / depth
 
 
 print(f"the four overlapping tiles: {4 * 64 / 160:.1f} times the scan")
-print(f"margin 48, tiles of 32: {work(160, 32):.1f} times, of 80: {work(160, 80):.1f} times")
+print(f"margin 48, tiles of 32: {work(160, 32):.1f} times, of 80: "
+      f"{work(160, 80):.1f} times")
 
 # %% [markdown]
 # Tiles of 32 slices with the full margin are twice the work of the overlapping ones. Tiles of 80 are no more work
@@ -527,16 +575,22 @@ print(f"margin 48, tiles of 32: {work(160, 32):.1f} times, of 80: {work(160, 80)
 
 # %% alt="Left: memory against the depth of the tile; lines that rise until a tile sees the whole scan, with a dip near the middle where two tiles suffice, for float32 and, below it, for half precision, and a dotted line for a budget of 7.2 GB. Right: the work in multiples of the scan falls steeply from 12 for the smallest tiles towards 1."
 depths = np.arange(8, 300, 8)
-seen_slices = np.array([max(seen.stop - seen.start for seen, _ in tiles(296, int(d), 48)) for d in depths])
+seen_slices = np.array([
+    max(seen.stop - seen.start for seen, _ in tiles(296, int(d), 48))
+    for d in depths])
 half = organseg.unet(dtype="mixed_bfloat16")
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3),
+                                     layout="constrained")
 for name, model in {"float32": unet, "bfloat16": half}.items():
-    left.plot(depths, bytes_per_voxel(model) * 128 * 128 * seen_slices / 1e9, label=name)
+    left.plot(depths, bytes_per_voxel(model) * 128 * 128 * seen_slices / 1e9,
+              label=name)
 left.axhline(7.2, color="black", linestyle=":", label="7.2 GB")
-left.set(xlabel="tile depth (slices kept)", ylabel="memory (GB)", ylim=(0, 14), title="Memory")
+left.set(xlabel="tile depth (slices kept)", ylabel="memory (GB)", ylim=(0, 14),
+         title="Memory")
 left.legend()
 right.plot(depths, [work(296, int(depth)) for depth in depths], color="#d55e00")
-right.set(xlabel="tile depth (slices kept)", ylabel="slices computed / slices of the scan", ylim=(0, 13))
+right.set(xlabel="tile depth (slices kept)",
+          ylabel="slices computed / slices of the scan", ylim=(0, 13))
 right.set_title("Work")
 plt.show()
 
@@ -552,7 +606,8 @@ from organseg.inference import affordable_depth
 
 for slices in (120, 160, 296):
     depth = affordable_depth(unet, (128, 128, slices), budget=7.2e9)
-    print(f"{slices} slices: tiles of {depth}, {work(slices, depth):.1f} times the work")
+    print(f"{slices} slices: tiles of {depth}, "
+          f"{work(slices, depth):.1f} times the work")
 
 # %% [markdown]
 # The first two go in one piece. The longest is cut, which takes a little more than twice the work. The depth of a tile
@@ -568,8 +623,10 @@ for slices in (120, 160, 296):
 # %%
 fine = organseg.make_phantom(3002, shape=(144, 112, 80), spacing=(2, 2, 3))
 working = organseg.to_working(fine, run.grid)
-probabilities = organseg.predict_probabilities(network, organseg.to_scan(working).image)
-print("file", fine.image.shape, "working grid", working.image.shape, "probabilities", probabilities.shape)
+on_grid = organseg.to_scan(working).image
+probabilities = organseg.predict_probabilities(network, on_grid)
+print("file", fine.image.shape, "working grid", working.image.shape,
+      "probabilities", probabilities.shape)
 
 # %% [markdown]
 # The two affines say where a voxel of the file lies on the working grid, as in [chapter 1](01_ct_and_geometry.ipynb):
@@ -590,14 +647,17 @@ from scipy import ndimage
 
 def at_file_voxels(values, order):
     scale, offset = np.diag(there)[:3], there[:3, 3]
-    return ndimage.affine_transform(values, scale, offset, fine.image.shape, order=order, mode="nearest")
+    return ndimage.affine_transform(values, scale, offset, fine.image.shape,
+                                    order=order, mode="nearest")
 
 
 coarse_label = probabilities.argmax(axis=-1)
-linear_labels = np.rint(at_file_voxels(coarse_label.astype(float), order=1)).astype("uint8")
+linear_labels = np.rint(at_file_voxels(coarse_label.astype(float),
+                                       order=1)).astype("uint8")
 nearest_labels = at_file_voxels(coarse_label, order=0)
 classes = np.moveaxis(probabilities, -1, 0)
-from_probabilities = np.argmax([at_file_voxels(p, order=1) for p in classes], axis=0)
+from_probabilities = np.argmax([at_file_voxels(p, order=1) for p in classes],
+                               axis=0)
 
 # %% [markdown]
 # `order=1` is linear interpolation, `order=0` takes the nearest voxel. The third way interpolates each class and
@@ -607,17 +667,23 @@ from_probabilities = np.argmax([at_file_voxels(p, order=1) for p in classes], ax
 from matplotlib.colors import ListedColormap
 
 colours = ["black", *(organ.colour for organ in organseg.ORGANS)]
-z = np.isin(fine.label, [1, 2, 7]).sum(axis=(0, 1)).argmax()  # artery, vein, pancreas
-ways = {"truth": fine.label, "labels, linear": linear_labels, "labels, nearest": nearest_labels}
+# artery, vein, pancreas
+z = np.isin(fine.label, [1, 2, 7]).sum(axis=(0, 1)).argmax()
+ways = {"truth": fine.label, "labels, linear": linear_labels,
+        "labels, nearest": nearest_labels}
 ways["probabilities, linear"] = from_probabilities
 scores = {name: mean_dice(fine.label, organs) for name, organs in ways.items()}
 figure, panels = plt.subplots(1, 4, figsize=(9, 2.9), layout="constrained")
 for panel, (name, organs) in zip(panels, ways.items(), strict=True):
-    panel.imshow(organs[62:116, 60:106, z][::-1].T, cmap=ListedColormap(colours), vmin=0, vmax=7, origin="lower")
-    panel.set(title=f"{name}\nmean Dice {scores[name]:.3f}", xticks=[], yticks=[])
-for number, name in enumerate(["background", *(organ.name for organ in organseg.ORGANS)]):
+    panel.imshow(organs[62:116, 60:106, z][::-1].T,
+                 cmap=ListedColormap(colours), vmin=0, vmax=7, origin="lower")
+    panel.set(title=f"{name}\nmean Dice {scores[name]:.3f}", xticks=[],
+              yticks=[])
+for number, name in enumerate(["background",
+                               *(organ.name for organ in organseg.ORGANS)]):
     panels[0].plot([], "s", color=colours[number], label=f"{number} {name}")
-figure.legend(loc="outside lower center", ncols=8, fontsize="small", handletextpad=0, columnspacing=1)
+figure.legend(loc="outside lower center", ncols=8, fontsize="small",
+              handletextpad=0, columnspacing=1)
 plt.show()
 
 # %% [markdown]
@@ -630,7 +696,8 @@ plt.show()
 # and no interpolation mends it.)
 
 # %% tags=["nbval-ignore-output"]
-print({name: f"{score:.3f}" for name, score in scores.items() if name != "truth"})
+print({name: f"{score:.3f}" for name, score in scores.items()
+       if name != "truth"})
 assert scores["probabilities, linear"] > scores["labels, nearest"] + 0.01
 assert scores["labels, linear"] < 0.75
 assert scores["probabilities, linear"] < 0.95
@@ -644,7 +711,8 @@ assert scores["probabilities, linear"] < 0.95
 
 # %%
 voxels = 512 * 512 * 1177
-print(f"probabilities of 8 classes: {8 * 4 * voxels / 1e9:.1f} GB, labels: {voxels / 1e9:.1f} GB")
+print(f"probabilities of 8 classes: {8 * 4 * voxels / 1e9:.1f} GB, labels: "
+      f"{voxels / 1e9:.1f} GB")
 
 # %% [markdown]
 # `organseg.to_file_grid` gives the same labels, slab by slab, and interpolates a class only where it can win. It also
@@ -652,7 +720,8 @@ print(f"probabilities of 8 classes: {8 * 4 * voxels / 1e9:.1f} GB, labels: {voxe
 # of the original resolution; `organseg.half_resolution` gives that grid.)
 
 # %%
-back = organseg.to_file_grid(probabilities, working.affine, fine.image.shape, fine.affine)
+back = organseg.to_file_grid(probabilities, working.affine, fine.image.shape,
+                             fine.affine)
 assert np.mean(back == from_probabilities) > 0.9999
 print("file", fine.image.shape, "labels", back.shape, back.dtype)
 
@@ -665,11 +734,11 @@ print("file", fine.image.shape, "labels", back.shape, back.dtype)
 
 # %% tags=["nbval-ignore-output"]
 import time
-
 began = time.perf_counter()
 prediction = organseg.predict(run, fine, precision="float32")
 seconds = time.perf_counter() - began
-print(f"{seconds:.1f} s, labels as above in {np.mean(prediction == back):.4%} of the voxels")
+print(f"{seconds:.1f} s, labels as above in {np.mean(prediction == back):.4%} "
+      "of the voxels")
 assert seconds < 60
 assert np.mean(prediction == back) > 0.9999
 
@@ -677,7 +746,8 @@ assert np.mean(prediction == back) > 0.9999
 y = np.sum(prediction == 7, axis=(0, 2)).argmax()  # pancreas
 figure, axes = plt.subplots(figsize=(4.4, 4.2), layout="constrained")
 shown = prediction[:, y][::-1].T
-axes.imshow(shown, cmap=ListedColormap(colours), vmin=0, vmax=7, origin="lower", aspect=3 / 2)
+axes.imshow(shown, cmap=ListedColormap(colours), vmin=0, vmax=7, origin="lower",
+            aspect=3 / 2)
 axes.set(title=f"labels for the file in {seconds:.1f} s", xticks=[], yticks=[])
 plt.show()
 
@@ -698,8 +768,10 @@ title = f"found in {time.perf_counter() - began:.1f} s"
 
 figure, panels = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
 y = np.sum(patient.label > 0, axis=(0, 2)).argmax()
-for panel, (name, organs) in zip(panels, {"reference": patient.label, title: found}.items()):
-    panel.imshow(organseg.slice_picture(replace(patient, label=organs), "coronal", y))
+both = {"reference": patient.label, title: found}
+for panel, (name, organs) in zip(panels, both.items()):
+    panel.imshow(organseg.slice_picture(replace(patient, label=organs),
+                                        "coronal", y))
     panel.set(title=name, xticks=[], yticks=[])
 plt.show()
 
@@ -716,8 +788,10 @@ level, weights_per_voxel = 0, 0
 for layer in unet.layers:
     if hasattr(layer, "kernel"):
         weights_per_voxel += np.prod(layer.kernel.shape) / 8**level
-    level += isinstance(layer, keras.layers.MaxPooling3D) - isinstance(layer, keras.layers.Conv3DTranspose)
-operations = 2 * weights_per_voxel * 128 * 128 * 640 / 4  # every axis is down-sampled by 4
+    level += isinstance(layer, keras.layers.MaxPooling3D)
+    level -= isinstance(layer, keras.layers.Conv3DTranspose)
+# every axis is down-sampled by 4
+operations = 2 * weights_per_voxel * 128 * 128 * 640 / 4
 print(f"{operations / 1e12:.1f} TFLOP for 128×128×{640 // 4} voxels")
 print(f"in a minute: {operations / 60 / 1e9:.0f} GFLOP per second")
 
@@ -743,12 +817,14 @@ for kind in ("float32", "float16", "bfloat16"):
 
 # %% tags=["nbval-ignore-output"]
 half_network = run.in_precision("mixed_bfloat16").network
-print("bytes per voxel:", bytes_per_voxel(network), "and", bytes_per_voxel(half_network))
+print("bytes per voxel:", bytes_per_voxel(network), "and",
+      bytes_per_voxel(half_network))
 part = image[:, :, 64:128]
 in_full = organseg.predict_probabilities(network, part)
 in_half = organseg.predict_probabilities(half_network, part)
 same = np.mean(in_half.argmax(axis=-1) == in_full.argmax(axis=-1))
-print(f"largest change of a probability {np.abs(in_half - in_full).max():.2f}, same label in {same:.3%} of the voxels")
+print(f"largest change of a probability {np.abs(in_half - in_full).max():.2f}, "
+      f"same label in {same:.3%} of the voxels")
 assert 0.01 < np.abs(in_half - in_full).max() < 0.6 and same > 0.999
 
 # %% [markdown]
@@ -760,16 +836,20 @@ assert 0.01 < np.abs(in_half - in_full).max() < 0.6 and same > 0.999
 second, first = np.moveaxis(np.sort(in_full, axis=-1)[..., -2:], -1, 0)
 gap = first - second
 flipped = in_half.argmax(axis=-1) != in_full.argmax(axis=-1)
-print(f"median gap {np.median(gap):.4f}, where the label changes {np.median(gap[flipped]):.3f}")
+print(f"median gap {np.median(gap):.4f}, "
+      f"where the label changes {np.median(gap[flipped]):.3f}")
 assert np.median(gap) > 0.99 and np.median(gap[flipped]) < 0.1
 
 # %% alt="A histogram on a logarithmic axis of the gap between the two most probable classes. Almost all voxels lie at a gap of 1. The few whose label changed lie at the left end, most of them below 0.1."
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
 bins = np.linspace(0, 1, 41)
 axes.hist(gap.ravel(), bins, color="0.8", label=f"all {gap.size} voxels")
-axes.hist(gap[flipped], bins, color="#d55e00", label=f"label changed: {flipped.sum()} voxels")
-axes.set(yscale="log", xlabel="gap between the two most probable classes", ylabel="voxels")
-axes.set_title(f"Half precision changes a probability by at most {np.abs(in_half - in_full).max():.2f}")
+axes.hist(gap[flipped], bins, color="#d55e00",
+          label=f"label changed: {flipped.sum()} voxels")
+axes.set(yscale="log", xlabel="gap between the two most probable classes",
+         ylabel="voxels")
+axes.set_title("Half precision changes a probability by at most "
+               f"{np.abs(in_half - in_full).max():.2f}")
 axes.legend(loc="upper center")
 plt.show()
 
@@ -802,8 +882,8 @@ check("9.1", wasted_slices)
 def wasted_slices(depth, tile_depth, margin):
     seen = 0
     for start in range(0, depth, tile_depth):
-        stop = min(start + tile_depth, depth)
-        seen += min(stop + margin, depth) - max(start - margin, 0)
+        stop = min(start + tile_depth + margin, depth)
+        seen += stop - max(start - margin, 0)
     return seen - depth
 
 

@@ -69,9 +69,12 @@ import os
 
 import organseg
 
-data = os.environ.get("ORGANSEG_DATA")  # a data folder, e.g. "/content/data"; None: phantoms are drawn
-run_folder = os.environ.get("ORGANSEG_RUN")  # e.g. "/content/drive/MyDrive/run"; None: a temporary folder
-profile = organseg.PROFILES[organseg.choose_profile()]  # or organseg.PROFILES["paper"]
+# a data folder, e.g. "/content/data"; None: phantoms are drawn
+data = os.environ.get("ORGANSEG_DATA")
+# e.g. "/content/drive/MyDrive/run"; None: a temporary folder
+run_folder = os.environ.get("ORGANSEG_RUN")
+# or organseg.PROFILES["paper"]
+profile = organseg.PROFILES[organseg.choose_profile()]
 
 # %% [markdown]
 # - **`data`** is a folder that `data_scripts/prepare.py` has made. `totalsegmentator-small` has all seven organs and
@@ -93,7 +96,8 @@ profile = organseg.PROFILES[organseg.choose_profile()]  # or organseg.PROFILES["
 # %%
 as_printed = data is None and profile.name == "fast"  # as in these pages
 if as_printed:
-    profile = profile.replace(steps=180, spacing=8.0, crop_size=24, validate_every=30)
+    profile = profile.replace(steps=180, spacing=8.0, crop_size=24,
+                              validate_every=30)
 
 # %% [markdown]
 # What does each profile change in the paper's recipe {cite}`roth2018`? The library knows; we ask for every setting in
@@ -104,8 +108,10 @@ from dataclasses import asdict
 
 import pandas
 
-profiles = {name: organseg.PROFILES[name] for name in ("paper", "gpu", "fast")} | {"here": profile}
-settings = pandas.DataFrame({name: asdict(values) for name, values in profiles.items()}).drop("name")
+profiles = {name: organseg.PROFILES[name]
+            for name in ("paper", "gpu", "fast")} | {"here": profile}
+settings = pandas.DataFrame({name: asdict(values)
+                             for name, values in profiles.items()}).drop("name")
 differ = settings[settings.map(repr).nunique(axis=1) > 1]
 print(differ.fillna("none").to_string())
 
@@ -137,9 +143,12 @@ def write_phantom(folder, name, seed, shape):
     image, label, affine = case.image, case.label, case.affine
     if seed % 2:
         turn = np.diag([-1.0, -1.0, 1.0, 1.0])
-        turn[:2, 3] = np.array(shape[:2]) - 1  # voxel 0 of the new axis is the last of the old one
-        image, label, affine = image[::-1, ::-1], label[::-1, ::-1], affine @ turn
-    organseg.save_image(image, affine, folder / "imagesTr" / f"{name}_0000.nii.gz")
+        # voxel 0 of the new axis is the last of the old one
+        turn[:2, 3] = np.array(shape[:2]) - 1
+        image, label, affine = (image[::-1, ::-1], label[::-1, ::-1],
+                                affine @ turn)
+    organseg.save_image(image, affine,
+                        folder / "imagesTr" / f"{name}_0000.nii.gz")
     organseg.save_label(label, affine, folder / "labelsTr" / f"{name}.nii.gz")
 
 
@@ -148,11 +157,14 @@ folder = Path(data or tempfile.mkdtemp())
 if data is None:
     width, depth = (48, 48) if profile.name == "fast" else (128, 160)
     scans = {f"phantom_{seed:02d}": (seed, depth) for seed in range(28)}
-    scans |= {f"phantom_{seed:02d}_b": (seed, depth // 2) for seed in range(4)}  # the second scans
+    # the second scans
+    scans |= {f"phantom_{seed:02d}_b": (seed, depth // 2) for seed in range(4)}
     for name, (seed, slices) in scans.items():
         write_phantom(folder, name, seed, (width, width, slices))
     patients = {name: name.removesuffix("_b") for name in scans}
-    organseg.write_dataset_json(folder, "phantoms", dict.fromkeys(scans, organseg.ORGAN_IDS), patients=patients)
+    organseg.write_dataset_json(folder, "phantoms",
+                                dict.fromkeys(scans, organseg.ORGAN_IDS),
+                                patients=patients)
 
 # %% [markdown]
 # Now we look at the folder as if we had not made it. The headers of the files are enough to begin with: they are read in
@@ -164,16 +176,19 @@ import nibabel
 
 def header(file):
     scan = nibabel.load(file.image)
-    along = np.abs(scan.affine[:3, :3]).argmax(axis=1)  # which axis of the array runs along x, y and z
+    # which axis of the array runs along x, y and z
+    along = np.abs(scan.affine[:3, :3]).argmax(axis=1)
     sizes = np.linalg.norm(scan.affine[:3, :3], axis=0)[along]
     axes = "".join(nibabel.aff2axcodes(scan.affine))
-    return {"name": file.name, "patient": file.patient, "stored": axes, "slices": scan.shape[along[2]],
-            "x": sizes[0], "y": sizes[1], "z": sizes[2]}  # fmt: skip
+    return {"name": file.name, "patient": file.patient, "stored": axes,
+            "slices": scan.shape[along[2]],
+            "x": sizes[0], "y": sizes[1], "z": sizes[2]}
 
 
 files = organseg.find_cases(folder)
 table = pandas.DataFrame([header(file) for file in files])
-print(f"{len(table)} scans of {table.patient.nunique()} patients, stored as {table.stored.value_counts().to_dict()}")
+print(f"{len(table)} scans of {table.patient.nunique()} patients, "
+      f"stored as {table.stored.value_counts().to_dict()}")
 print(table[["slices", "x", "y", "z"]].agg(["min", "median", "max"]).round(2))
 
 # %% [markdown]
@@ -186,7 +201,8 @@ print(table[["slices", "x", "y", "z"]].agg(["min", "median", "max"]).round(2))
 # ([chapter 5](05_dice.ipynb)), and counts neither in the loss nor in the tables.
 
 # %%
-drawn = {organ.name: sum(organ.id in file.annotated for file in files) for organ in organseg.ORGANS}
+drawn = {organ.name: sum(organ.id in file.annotated for file in files)
+         for organ in organseg.ORGANS}
 print("drawn in so many scans:", drawn)
 
 # %% [markdown]
@@ -200,7 +216,8 @@ test_patients = max(2, round(table.patient.nunique() * 37 / 377))
 training, testing = organseg.split(files, test=test_patients, seed=0)
 trained_on = {file.patient for file in training}
 tested_on = {file.patient for file in testing}
-print(f"training: {len(training)} scans of {len(trained_on)} patients; test: {len(testing)} of {len(tested_on)}")
+print(f"training: {len(training)} scans of {len(trained_on)} patients; test: "
+      f"{len(testing)} of {len(tested_on)}")
 assert not trained_on & tested_on and len(tested_on) == test_patients
 assert len(training) + len(testing) == len(files)
 
@@ -237,9 +254,11 @@ def median_hu(image, label):
     return {organ.name: np.median(image[label == organ.id]) for organ in found}
 
 
-sample = [organseg.to_working(file.load(), grid) for file in files[:: min(3, max(1, len(files) // 5))]]
+sample = [organseg.to_working(file.load(), grid)
+          for file in files[:: min(3, max(1, len(files) // 5))]]
 names = [case.name for case in sample]
-hu = pandas.DataFrame([median_hu(case.image, case.label) for case in sample], names, organseg.ORGAN_NAMES)
+hu = pandas.DataFrame([median_hu(case.image, case.label) for case in sample],
+                      names, organseg.ORGAN_NAMES)
 turned = [median_hu(case.image, case.label[:, :, ::-1]) for case in sample]
 upside_down = pandas.DataFrame(turned, names, organseg.ORGAN_NAMES)
 
@@ -248,12 +267,16 @@ import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
 for place, organ in enumerate(organseg.ORGANS):
-    axes.plot(np.full(len(hu), place - 0.12), hu[organ.name], "o", color=organ.colour, markeredgecolor="0.3", alpha=0.7)
-    axes.plot(np.full(len(hu), place + 0.12), upside_down[organ.name], "x", color="0.45")
-axes.plot([], [], "o", color="0.7", markeredgecolor="0.3", label="labels as they are")
+    axes.plot(np.full(len(hu), place - 0.12), hu[organ.name], "o",
+              color=organ.colour, markeredgecolor="0.3", alpha=0.7)
+    axes.plot(np.full(len(hu), place + 0.12), upside_down[organ.name], "x",
+              color="0.45")
+axes.plot([], [], "o", color="0.7", markeredgecolor="0.3",
+          label="labels as they are")
 axes.plot([], [], "x", color="0.45", label="labels upside down")
 axes.set_xticks(range(7), organseg.ORGAN_NAMES)
-axes.set(ylabel="median HU under the label", title=f"{len(sample)} scans on the working grid")
+axes.set(ylabel="median HU under the label",
+         title=f"{len(sample)} scans on the working grid")
 axes.grid(axis="y", alpha=0.3)
 axes.legend(fontsize=8, loc="lower left")
 plt.show()
@@ -271,9 +294,11 @@ dark = hu.index[(hu["liver"] <= 40) | (hu["spleen"] <= 40)].tolist()
 print("look at these scans before you go on:", ", ".join(dark) or "none")
 if data is None:
     liver, bile = hu["liver"], hu["gallbladder"].dropna()
-    assert liver.between(80, 130).all() and (bile < 40).all() and (hu["artery"] > liver).all()
+    assert (liver.between(80, 130).all() and (bile < 40).all()
+            and (hu["artery"] > liver).all())
     assert (upside_down["liver"] < 70).all()
-    assert set(table.stored) == {"RAS", "LPS"} and len(set(case.axes for case in sample)) == 1
+    assert set(table.stored) == {"RAS", "LPS"}
+    assert len({case.axes for case in sample}) == 1
 
 # %% [markdown]
 # ## Network, augmentation, loss
@@ -287,7 +312,8 @@ from organseg.backend import keras
 counts = {}
 for name, filters in {"paper": 32, profile.name: profile.base_filters}.items():
     weights = organseg.unet(base_filters=filters).trainable_weights
-    counts[name] = f"{sum(int(keras.ops.size(weight)) for weight in weights):,} parameters"
+    count = sum(int(keras.ops.size(weight)) for weight in weights)
+    counts[name] = f"{count:,} parameters"
 print(counts)
 
 # %% [markdown]
@@ -298,9 +324,10 @@ print(counts)
 # %% alt="Three crops, each a grey axial slice with the organs' labels in colour over it. They come from different patients and are turned and shifted differently; beyond the scan there is black." slide="What the network sees in one step: crops from different patients, each moved in another way."
 from matplotlib.colors import ListedColormap
 
-sampler = organseg.CropSampler(
-    [organseg.to_scan(case) for case in sample if case.name in set(of_training.name)], profile.crop_size, 3, profile.organ_share, profile.augment, grid.paper_voxels
-)
+scans = [organseg.to_scan(case) for case in sample
+         if case.name in set(of_training.name)]
+sampler = organseg.CropSampler(scans, profile.crop_size, 3, profile.organ_share,
+                               profile.augment, grid.paper_voxels)
 images, labels, annotated = sampler.batch(3)
 colours = ListedColormap([organ.colour for organ in organseg.ORGANS])
 figure, panels = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
@@ -308,14 +335,17 @@ for panel, image, label in zip(panels, images[..., 0], labels, strict=True):
     z = np.sum(label > 0, axis=(0, 1)).argmax()
     panel.imshow(image[::-1, ::-1, z].T, cmap="gray", vmin=0, vmax=1)
     shown = np.ma.masked_equal(label[::-1, ::-1, z].T, 0)
-    panel.imshow(shown, cmap=colours, vmin=1, vmax=7, alpha=0.5, interpolation="nearest")
-    panel.set(title=f"{profile.crop_size}³ voxels, slice {z}", xticks=[], yticks=[])
+    panel.imshow(shown, cmap=colours, vmin=1, vmax=7, alpha=0.5,
+                 interpolation="nearest")
+    panel.set(title=f"{profile.crop_size}³ voxels, slice {z}", xticks=[],
+              yticks=[])
 plt.show()
 
 # %%
 assert images.shape == (3, *(profile.crop_size,) * 3, 1) and labels.max() <= 7
 if data is None:
-    assert len(sampler.patients) >= 3 and labels.any(axis=(1, 2, 3)).all() and annotated.all()
+    assert (len(sampler.patients) >= 3 and labels.any(axis=(1, 2, 3)).all()
+            and annotated.all())
 
 # %% [markdown]
 # The loss is the Dice loss with all weights $w_l = 1$ ([chapter 5](05_dice.ipynb)): in the profiles `paper` and `gpu`
@@ -337,12 +367,17 @@ if data is None:
 network = organseg.unet()
 tflop_per_step = organseg.training_flops(network, 64, batch_size=3) / 1e12
 assert round(tflop_per_step, 2) == 4.40
-peaks = {"T4, float32": 8.1, "T4, 16 bits": 65, "A100, 16 bits": 312, "P6000, float32": 12}  # TFLOP per second
-speeds = {"T4, float32": 4, "T4, 16 bits": 18, "A100, 16 bits": 88, "P6000, float32": 6}  # assumed
+# TFLOP per second
+peaks = {"T4, float32": 8.1, "T4, 16 bits": 65, "A100, 16 bits": 312,
+         "P6000, float32": 12}
+# assumed
+speeds = {"T4, float32": 4, "T4, 16 bits": 18, "A100, 16 bits": 88,
+          "P6000, float32": 6}
 speeds["the paper's week"] = tflop_per_step / (7 * 24 * 3600 / 50_000)
 for name, speed in speeds.items():
     step = tflop_per_step / speed
-    print(f"{name:16} {step:5.2f} s per step, gpu {4000 * step / 3600:4.1f} hours, paper {50_000 * step / 3600:5.1f} hours")
+    print(f"{name:16} {step:5.2f} s per step, gpu {4000 * step / 3600:4.1f} "
+          f"hours, paper {50_000 * step / 3600:5.1f} hours")
 assert all(0.2 < speeds[name] / peak <= 0.5 for name, peak in peaks.items())
 
 # %% [markdown]
@@ -361,7 +396,8 @@ assert all(0.2 < speeds[name] / peak <= 0.5 for name, peak in peaks.items())
 voxels = (380 / 3) * (380 / 3) * (480 / 3)
 bytes_per_voxel = 4 + 1  # the image in float32, the label in one byte
 gpu_memory = organseg.training_bytes(network, 64, batch_size=3) / 1e9
-print(f"{voxels * bytes_per_voxel / 1e6:.0f} MB per scan, {102 * voxels * bytes_per_voxel / 1e9:.1f} GB for 102 scans")
+print(f"{voxels * bytes_per_voxel / 1e6:.0f} MB per scan, "
+      f"{102 * voxels * bytes_per_voxel / 1e9:.1f} GB for 102 scans")
 print(f"on the GPU {102 * voxels * 3 / 1e9:.1f} GB")
 assert round(gpu_memory, 1) == 4.5
 
@@ -382,7 +418,7 @@ run_folder = Path(run_folder or tempfile.mkdtemp())
 run, history = organseg.train(
     training, run_folder, profile, validation=testing, grid=grid, seed=0,
     resume=(run_folder / "run.json").is_file(), progress=data is not None,
-)  # fmt: skip
+)
 print(sorted(path.name for path in run_folder.iterdir()))
 
 # %% [markdown]
@@ -393,7 +429,8 @@ print(sorted(path.name for path in run_folder.iterdir()))
 stored = organseg.load_run(run_folder)
 assert not set(stored.settings["trained_on"]) & set(stored.settings["held_out"])
 assert set(stored.settings["trained_on"]) == {file.name for file in training}
-for kept, trained in zip(stored.network.get_weights(), run.network.get_weights(), strict=True):
+for kept, trained in zip(stored.network.get_weights(),
+                         run.network.get_weights(), strict=True):
     np.testing.assert_array_equal(kept, trained)
 
 # %% [markdown]
@@ -401,25 +438,32 @@ for kept, trained in zip(stored.network.get_weights(), run.network.get_weights()
 
 # %% alt="Left: the Dice loss of the training crops falls over the steps, and that of the test patients falls with it. Right: the test Dice of the organs rises from near zero, the liver first and highest; the lines of gallbladder (dashed) and vein stay lowest."
 curves = pandas.DataFrame(history)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4),
+                                     layout="constrained")
 left.plot(curves.step, curves.loss, ".-", color="0.3", label="training, crops")
-left.plot(curves.step, curves.validation_loss, ".-", color="#d55e00", label="test, whole scans")
+left.plot(curves.step, curves.validation_loss, ".-", color="#d55e00",
+          label="test, whole scans")
 left.set(xlabel="step", ylabel="Dice loss", title="as Fig. 4")
 left.legend()
 for organ in organseg.ORGANS:
     style = "--" if organ.name == "gallbladder" else "-"
-    right.plot(curves.step, curves[f"dice_{organ.name}"], style, marker=".", color=organ.colour, label=organ.name)
-right.set(xlabel="step", ylabel="Dice", ylim=(-0.02, 1), title="test patients, by organ")
+    right.plot(curves.step, curves[f"dice_{organ.name}"], style, marker=".",
+               color=organ.colour, label=organ.name)
+right.set(xlabel="step", ylabel="Dice", ylim=(-0.02, 1),
+          title="test patients, by organ")
 right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% tags=["nbval-ignore-output"]
-print(curves.iloc[[0, -1]].drop(columns="seconds").round(2).T.to_string(header=["first", "last"]))
+print(curves.iloc[[0, -1]].drop(columns="seconds").round(2).T.to_string(
+    header=["first", "last"]))
 assert curves.step.iloc[-1] == profile.steps
 if as_printed:
     assert curves.loss.iloc[-1] < curves.loss.iloc[0] - 0.1
-    assert curves.validation_loss.iloc[-1] < curves.validation_loss.iloc[0] - 0.1
-    assert curves.dice_liver.iloc[-1] > 0.65 and curves.dice_gallbladder.iloc[-1] < 0.3
+    on_test = curves.validation_loss
+    assert on_test.iloc[-1] < on_test.iloc[0] - 0.1
+    assert (curves.dice_liver.iloc[-1] > 0.65
+            and curves.dice_gallbladder.iloc[-1] < 0.3)
 
 # %% [markdown]
 # In so few steps the liver is learned, and after it the spleen; stomach, artery and pancreas have begun. Vein and
@@ -439,8 +483,10 @@ if as_printed:
 # %%
 from organseg.device.precision import resolve_precision
 
-precision = resolve_precision("auto", training=True)  # as in training: no bfloat16 on a CPU, so tables agree
-run = run.in_precision(precision)  # once here, or predict would copy the network for each case
+# as in training: no bfloat16 on a CPU, so tables agree
+precision = resolve_precision("auto", training=True)
+# once here, or predict would copy the network for each case
+run = run.in_precision(precision)
 
 
 def segment(file):
@@ -456,7 +502,9 @@ def score(files):
         for organ in organseg.ORGANS:
             if organ.id in case.annotated:
                 truth = case.label == organ.id
-                rows.append((file.name, organ.name, organseg.dice(truth, prediction == organ.id), truth.any()))
+                rows.append((file.name, organ.name,
+                             organseg.dice(truth, prediction == organ.id),
+                             truth.any()))
     return pandas.DataFrame(rows, columns=["case", "organ", "dice", "present"])
 
 
@@ -477,16 +525,20 @@ for name, scores in {"test": scores_test, "training": scores_training}.items():
 columns = ["Avg.", "Std.", "Min.", "Max."]
 paper_training = pandas.DataFrame(
     [
-        [84.1, 5.0, 66.9, 91.7], [77.5, 8.9, 29.2, 89.2], [96.6, 1.1, 91.4, 98.5], [96.3, 2.0, 79.8, 98.9],
-        [95.6, 7.7, 0.0, 99.7], [90.1, 10.9, 0.0, 97.8], [85.5, 8.9, 28.0, 95.5],
+        [84.1, 5.0, 66.9, 91.7], [77.5, 8.9, 29.2, 89.2],
+        [96.6, 1.1, 91.4, 98.5], [96.3, 2.0, 79.8, 98.9],
+        [95.6, 7.7, 0.0, 99.7], [90.1, 10.9, 0.0, 97.8],
+        [85.5, 8.9, 28.0, 95.5],
     ], index=organseg.ORGAN_NAMES, columns=columns,
-)  # fmt: skip
+)
 paper_test = pandas.DataFrame(
     [
-        [83.5, 4.1, 73.7, 91.1], [80.5, 6.8, 49.0, 89.4], [97.1, 1.0, 93.5, 98.3], [97.7, 0.8, 95.2, 98.9],
-        [96.1, 7.9, 49.4, 98.9], [85.1, 15.7, 28.6, 97.4], [84.9, 9.1, 52.5, 95.1],
+        [83.5, 4.1, 73.7, 91.1], [80.5, 6.8, 49.0, 89.4],
+        [97.1, 1.0, 93.5, 98.3], [97.7, 0.8, 95.2, 98.9],
+        [96.1, 7.9, 49.4, 98.9], [85.1, 15.7, 28.6, 97.4],
+        [84.9, 9.1, 52.5, 95.1],
     ], index=organseg.ORGAN_NAMES, columns=columns,
-)  # fmt: skip
+)
 
 # %% [markdown]
 # The last row of both is called "Total Avg."; it is the mean of the organ rows, column by column
@@ -505,7 +557,8 @@ print("Table 2:", total_average(paper_test).round(2).to_dict())
 # Now read the tables together: the average and the minimum of each organ, in training and in the test.
 
 # %%
-both = pandas.concat([paper_training.add_suffix(" training"), paper_test.add_suffix(" test")], axis=1)
+both = pandas.concat([paper_training.add_suffix(" training"),
+                      paper_test.add_suffix(" test")], axis=1)
 print(both.filter(regex="Avg|Min").to_string())
 assert (paper_training["Avg."] - paper_test["Avg."]).abs().max().round(1) == 5
 assert (paper_training["Min."] < paper_test["Min."]).all()
@@ -520,44 +573,55 @@ assert (paper_training["Min."] < paper_test["Min."]).all()
 # machine.
 
 # %% tags=["nbval-ignore-output"]
-ours = {"training": organseg.organ_table(scores_training), "test": organseg.organ_table(scores_test)}
+ours = {"training": organseg.organ_table(scores_training),
+        "test": organseg.organ_table(scores_test)}
 for name, table_of in ours.items():
-    print(f"{name:9} Total Avg. {table_of.total['Avg.']:.2f}, liver {table_of.organs['Avg.']['liver']:.2f}")
+    print(f"{name:9} Total Avg. {table_of.total['Avg.']:.2f}, "
+          f"liver {table_of.organs['Avg.']['liver']:.2f}")
 if as_printed:
     average, lowest = ours["test"].organs["Avg."], ours["test"].organs["Min."]
-    assert average["liver"] > 0.65 and lowest["liver"] > 0.5 and average["spleen"] > 0.3
-    assert abs(ours["training"].total["Avg."] - ours["test"].total["Avg."]) < 0.15
-assert ours["test"].organs["n"].max() <= len(testing) and ours["training"].organs["n"].max() <= len(training)
+    assert (average["liver"] > 0.65 and lowest["liver"] > 0.5
+            and average["spleen"] > 0.3)
+    assert abs(ours["training"].total["Avg."]
+               - ours["test"].total["Avg."]) < 0.15
+assert (ours["test"].organs["n"].max() <= len(testing)
+        and ours["training"].organs["n"].max() <= len(training))
 
 # %%
 def with_total(table):
-    rows = pandas.concat([table, total_average(table).rename("Total Avg.").to_frame().T])
-    return rows[columns].map(lambda value: "–" if np.isnan(value) else f"{value:.1f}")
+    total = total_average(table).rename("Total Avg.").to_frame().T
+    rows = pandas.concat([table, total])[columns]
+    return rows.map("{:.1f}".format, na_action="ignore").fillna("–")
 
 
 def draw_table(ours, paper, title):
-    cells = pandas.concat([with_total(100 * ours.organs), with_total(paper)], axis=1).to_numpy()
+    cells = pandas.concat([with_total(100 * ours.organs), with_total(paper)],
+                          axis=1).to_numpy()
     counts = [*(f"{n:.0f}" for n in ours.organs["n"]), ""]
     cells = np.column_stack([cells[:, :4], counts, cells[:, 4:]])
     figure, axes = plt.subplots(figsize=(8.5, 3.3), layout="constrained")
     head = [*columns, "n", *(f"{name}\npaper" for name in columns)]
-    drawn = axes.table(cells, colLabels=head, rowLabels=[*organseg.ORGAN_NAMES, "Total Avg."],
-                       loc="center", cellLoc="right", edges="horizontal", bbox=(0.02, 0, 0.98, 1))  # fmt: skip
+    drawn = axes.table(cells, colLabels=head, loc="center", cellLoc="right",
+                       rowLabels=[*organseg.ORGAN_NAMES, "Total Avg."],
+                       edges="horizontal", bbox=(0.02, 0, 0.98, 1))
     drawn.auto_set_font_size(False)
     drawn.set_fontsize(10)
     for (row, column), cell in drawn.get_celld().items():
-        cell.set_height(cell.get_height() * (1.6 if row == 0 else 1))  # the head has two lines
-        cell.get_text().set_color("0.5" if column >= 5 else "black")  # the paper's columns
+        # the head has two lines; the paper's columns are grey
+        cell.set_height(cell.get_height() * (1.6 if row == 0 else 1))
+        cell.get_text().set_color("0.5" if column >= 5 else "black")
     axes.set_axis_off()
     axes.set_title(title)
 
 
 # %% alt="Table 1 as the paper lays it out: a row per organ and the total, Dice in per cent, with average, standard deviation, minimum, maximum and n of our training scans, and the paper's four columns beside them. The averages of our short training on phantoms are below the paper's in every organ, least in the liver." slide="Training patients, ours beside the paper's. What ours are worth is seen in the test."
-draw_table(ours["training"], paper_training, "Table 1, training: Dice (%), ours and the paper's (n = 340)")
+draw_table(ours["training"], paper_training,
+           "Table 1, training: Dice (%), ours and the paper's (n = 340)")
 plt.show()
 
 # %% alt="Table 2 in the same layout for the test patients. Liver and spleen have the highest averages, vein and gallbladder the lowest; all of ours are below the paper's."
-draw_table(ours["test"], paper_test, "Table 2, test: Dice (%), ours and the paper's (n = 37)")
+draw_table(ours["test"], paper_test,
+           "Table 2, test: Dice (%), ours and the paper's (n = 37)")
 plt.show()
 
 # %% [markdown]
@@ -575,8 +639,10 @@ for name, scores in {"training": scores_training, "test": scores_test}.items():
 # on:
 
 # %% tags=["nbval-ignore-output"]
-counts = ours["training"].organs["n"] - scores_training.groupby("organ").present.sum()
-print("invented, in so many scans:", counts[counts > 0].astype(int).to_dict() or "none")
+counts = (ours["training"].organs["n"]
+          - scores_training.groupby("organ").present.sum())
+some = counts[counts > 0].astype(int).to_dict()
+print("invented, in so many scans:", some or "none")
 
 # %% [markdown]
 # (None is no praise: a network that never says gallbladder invents no gallbladder.) An invented organ scores 0, like
@@ -590,23 +656,31 @@ print("invented, in so many scans:", counts[counts > 0].astype(int).to_dict() or
 # the total.
 
 # %% alt="Three small dots for the mean Dice of our test patients, close together at about a third of the scale, and below them a black diamond for the row Total Avg. A grey diamond for the paper stands far to the right, at 89.3, in a row of its own for 37 other patients." slide="The test patients one by one, and the total. With three of them nobody can say how sure it is."
-by_scan = scores_test.pivot(index="case", columns="organ", values="dice").dropna(how="all")
-by_patient = by_scan.groupby({file.name: file.patient for file in testing}).mean()
+by_scan = scores_test.pivot(index="case", columns="organ",
+                            values="dice").dropna(how="all")
+by_patient = by_scan.groupby({file.name: file.patient
+                              for file in testing}).mean()
 total = ours["test"].total["Avg."]
 figure, axes = plt.subplots(figsize=(7, 1.9), layout="constrained")
 if len(by_patient) >= 10:
-    picks = np.random.default_rng(11).integers(0, len(by_patient), (1000, len(by_patient)))
+    picks = np.random.default_rng(11).integers(0, len(by_patient),
+                                               (1000, len(by_patient)))
     totals = [by_patient.iloc[pick].mean().mean() for pick in picks]
-    axes.plot(100 * np.percentile(totals, [2.5, 97.5]), [0, 0], color="#0072b2", linewidth=6, solid_capstyle="butt")
-axes.plot(100 * by_patient.mean(axis=1), [0] * len(by_patient), ".", color="#0072b2", alpha=0.6, markersize=9)
+    axes.plot(100 * np.percentile(totals, [2.5, 97.5]), [0, 0], color="#0072b2",
+              linewidth=6, solid_capstyle="butt")
+axes.plot(100 * by_patient.mean(axis=1), [0] * len(by_patient), ".",
+          color="#0072b2", alpha=0.6, markersize=9)
 axes.plot(100 * total, -0.3, "d", color="black")
 axes.plot(89.3, 1, "d", color="0.6")
-axes.set_yticks([0, 1], [f"ours, {len(by_patient)} patients", "the paper, 37 other patients"])
-axes.set(xlabel="mean Dice (%): each patient (dot), Total Avg. (diamond)", xlim=(0, 100), ylim=(-0.6, 1.6))
+axes.set_yticks([0, 1], [f"ours, {len(by_patient)} patients",
+                         "the paper, 37 other patients"])
+axes.set(xlabel="mean Dice (%): each patient (dot), Total Avg. (diamond)",
+         xlim=(0, 100), ylim=(-0.6, 1.6))
 plt.show()
 
 # %% tags=["nbval-ignore-output"]
-print(f"Total Avg. {total:.3f}; patients {by_patient.mean(axis=1).round(3).tolist()}")
+print(f"Total Avg. {total:.3f}; "
+      f"patients {by_patient.mean(axis=1).round(3).tolist()}")
 assert len(by_patient) <= test_patients and 0 <= total <= 1
 if as_printed:
     assert 0.2 < total < 0.6 and len(by_patient) == test_patients
@@ -621,7 +695,8 @@ if as_printed:
 # %%
 ranked = by_scan.mean(axis=1).sort_values()
 by_name = {file.name: file for file in testing}
-worst, typical = by_name[ranked.index[0]], by_name[ranked.index[len(ranked) // 2]]
+worst, typical = (by_name[ranked.index[0]],
+                  by_name[ranked.index[len(ranked) // 2]])
 
 # %% alt="A typical test scan in axial, coronal and sagittal slices, truth on the left and prediction on the right. Liver and spleen have about the right place and size. Thin and small organs are in pieces or missing, and stray pieces lie where there is no organ." slide="A typical test patient: truth on the left, prediction on the right." tags=["nbval-ignore-output"]
 organseg.overlay_figure(*segment(typical))
@@ -677,18 +752,24 @@ organseg.overlay_figure(*segment(worst))
 from organseg.runs import WEIGHTS
 
 few = pandas.read_csv(WEIGHTS / "few_patients.csv")
-ways, organs = ["random", "as it was", "drawn", "gentle"], list(organseg.ORGAN_NAMES)
-there = few[few.true_ml > 0].pivot(index=["case", "network"], columns="organ", values="dice")
+ways = ["random", "as it was", "drawn", "gentle"]
+organs = list(organseg.ORGAN_NAMES)
+there = few[few.true_ml > 0].pivot(index=["case", "network"], columns="organ",
+                                   values="dice")
 there = there[organs].reindex(ways, level="network")
-print(there.assign(mean=there.mean(axis=1)).map("{:.2f}".format, na_action="ignore").fillna("–").to_string())
+print(there.assign(mean=there.mean(axis=1)).map(
+    "{:.2f}".format, na_action="ignore").fillna("–").to_string())
 
 # %% [markdown]
 # These are the organs that the patients have. And what was found of organs that are *not* in a scan, in ml:
 
 # %%
-absent = few[(few.true_ml == 0) & few.case.isin(["totalseg_slab", "totalseg_s0003"])]
-invented = absent.pivot(index=["case", "network"], columns="organ", values="found_ml")
-print(invented[organs].reindex(ways, level="network").map("{:.1f}".format, na_action="ignore").fillna("–").to_string())
+absent = few[(few.true_ml == 0) & few.case.isin(["totalseg_slab",
+                                                 "totalseg_s0003"])]
+invented = absent.pivot(index=["case", "network"], columns="organ",
+                        values="found_ml")
+print(invented[organs].reindex(ways, level="network").map(
+    "{:.1f}".format, na_action="ignore").fillna("–").to_string())
 
 # %% [markdown]
 # From **random** weights, 600 steps lead nowhere near: a part of the spleen and of the liver in the slab, almost nothing in
@@ -715,7 +796,8 @@ print(invented[organs].reindex(ways, level="network").map("{:.1f}".format, na_ac
 # %%
 for way in ("as it was", "gentle"):
     print(way)
-    print(organseg.organ_table(few[few.network == way]).cells.to_string(col_space=6), end="\n\n")
+    table_of = organseg.organ_table(few[few.network == way])
+    print(table_of.cells.to_string(col_space=6), end="\n\n")
 
 # %% [markdown]
 # Six of the seven averages are lower in the second table. Careful: some organs were found less well, but others were
@@ -731,19 +813,25 @@ for way in ("as it was", "gentle"):
 # %% alt="Two rows of three panels, one column for each patient left out. Above, the loss in training falls in all of them; from random weights it lies far higher. Below, the Dice of the one left out. From random weights it stays near zero. In the sample patient, drawn falls at once from the dotted line of the beginning to about 0.45, and gentle little by little to 0.6. In the slab, gentle stays on the line, and drawn falls below it at first and ends above it. In the three slices both lie above the line, but for one deep dip of drawn at step 350." slide="Trained on three patients, scored on the fourth: what was learnt and what was forgotten."
 curves = pandas.read_csv(WEIGHTS / "few_patients_history.csv")
 left_out = ["totalseg_example", "totalseg_slab", "dcmqi_3slice"]
-figure, panels = plt.subplots(2, 3, figsize=(9, 5), sharex=True, sharey="row", layout="constrained")
+figure, panels = plt.subplots(2, 3, figsize=(9, 5), sharex=True, sharey="row",
+                              layout="constrained")
 for (above, below), name in zip(panels.T, left_out, strict=True):
-    scored = "dice_" + there.loc[name, "as it was"].dropna().index  # the organs that the patient has
-    for way, colour in {"random": "#d55e00", "drawn": "#0072b2", "gentle": "#009e73"}.items():
+    # the organs that the patient has
+    scored = "dice_" + there.loc[name, "as it was"].dropna().index
+    for way, colour in {"random": "#d55e00", "drawn": "#0072b2",
+                        "gentle": "#009e73"}.items():
         rows = curves[(curves.start == way) & (curves.left_out == name)]
         above.plot(rows.step, rows.loss, color=colour)
-        below.plot(rows.step, rows[scored].mean(axis=1), color=colour, label=way)
-    below.axhline(rows[scored].mean(axis=1).iloc[0], color="0.5", linestyle=":", label="drawn, as it was")
+        below.plot(rows.step, rows[scored].mean(axis=1), color=colour,
+                   label=way)
+    below.axhline(rows[scored].mean(axis=1).iloc[0], color="0.5", linestyle=":",
+                  label="drawn, as it was")
     above.set(title=f"without {name}")
     below.set(xlabel="step", ylim=(-0.02, 1))
 panels[0, 0].set(ylabel="Dice loss in training, crops")
 panels[1, 0].set(ylabel="mean Dice, the one left out")
-figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+figure.legend(*below.get_legend_handles_labels(), loc="outside lower center",
+              ncols=4)
 plt.show()
 
 # %% [markdown]
@@ -758,25 +846,28 @@ plt.show()
 
 # %% alt="The sample patient in an axial and a coronal slice, three times. The reference. Then drawn as it was: nearly the same, with a pancreas that is too thick in places and some stomach in the bowel. Then gentle: the aorta is thin, most of the gallbladder and the whole pancreas are missing, stomach lies where a vein should be, the liver has a tip that reaches too far down, and a piece of spleen lies beside the right hip bone." slide="The sample patient: the reference, before the training on three others, and after it." tags=["patient", "nbval-ignore-output"]
 from dataclasses import replace
-
 from organseg.geometry import to_canonical
 from organseg.show.slices import best_slice
 
 patient = organseg.sample_patient()
 if patient:
     with np.load(WEIGHTS / "few_patients.npz") as labels:
-        shown = {"reference": patient.label, "as it was": labels["as_it_was"], "gentle": labels["gentle"]}
+        shown = {"reference": patient.label, "as it was": labels["as_it_was"],
+                 "gentle": labels["gentle"]}
 else:
     patient, found = segment(typical)
     shown = {"truth": patient.label, "prediction": found}
-figure, panels = plt.subplots(2, len(shown), figsize=(9, 6.2), layout="constrained")
+figure, panels = plt.subplots(2, len(shown), figsize=(9, 6.2),
+                              layout="constrained")
+guide = to_canonical(patient).label
 for column, (name, labels) in zip(panels.T, shown.items(), strict=True):
-    case, guide = to_canonical(replace(patient, label=labels)), to_canonical(patient).label
+    case = to_canonical(replace(patient, label=labels))
     for panel, plane in zip(column, ("axial", "coronal"), strict=True):
-        panel.imshow(organseg.slice_picture(case, plane, best_slice(guide, plane)))
+        place = best_slice(guide, plane)
+        panel.imshow(organseg.slice_picture(case, plane, place))
         panel.set(xticks=[], yticks=[])
     column[0].set_title(name)
-patches = [plt.Rectangle((0, 0), 1, 1, color=organ.colour) for organ in organseg.ORGANS]
+patches = [plt.Rectangle((0, 0), 1, 1, color=o.colour) for o in organseg.ORGANS]
 figure.legend(patches, organs, loc="outside lower center", ncols=7)
 plt.show()
 
@@ -855,7 +946,8 @@ def without_the_worst(average, minimum, n):
 
 
 check("11.1", without_the_worst)
-print(f"{without_the_worst(95.6, 0, 340):.1f} instead of 95.6, {without_the_worst(96.1, 49.4, 37):.1f} instead of 96.1")
+print(f"{without_the_worst(95.6, 0, 340):.1f} instead of 95.6, "
+      f"{without_the_worst(96.1, 49.4, 37):.1f} instead of 96.1")
 
 # %% [markdown]
 # ### Exercise 11.2 ★★ More than chance?
@@ -882,10 +974,12 @@ def interval_of_difference(first, second):
 
 check("11.2", interval_of_difference)
 for organ in organseg.ORGAN_NAMES:
-    rows = (*paper_training.loc[organ, ["Avg.", "Std."]], 340), (*paper_test.loc[organ, ["Avg.", "Std."]], 37)
-    low_end, high_end = interval_of_difference(*rows)
+    one = *paper_training.loc[organ, ["Avg.", "Std."]], 340
+    other = *paper_test.loc[organ, ["Avg.", "Std."]], 37
+    low_end, high_end = interval_of_difference(one, other)
     print(f"{organ:12}{low_end:5.1f} to {high_end:4.1f}")
-# Vein, liver and spleen exclude 0, all three better in the test. Of seven such intervals one may miss by chance.
+# Vein, liver and spleen exclude 0, all three better in the test. Of seven
+# such intervals one may miss by chance.
 
 # %% [markdown]
 # ### Exercise 11.3 ★★★ Hold out a hospital
@@ -906,7 +1000,8 @@ check("11.3", hold_out)
 def hold_out(scans, hospital):
     test = [name for name, _, where in scans if where == hospital]
     seen_there = {patient for _, patient, where in scans if where == hospital}
-    return [name for name, patient, _ in scans if patient not in seen_there], test
+    return [name for name, patient, _ in scans
+            if patient not in seen_there], test
 
 
 check("11.3", hold_out)

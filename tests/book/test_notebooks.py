@@ -28,6 +28,7 @@ TEXTS = tool.chapters()
 EXCEPTIONS = tomllib.loads(read(ROOT / "tests" / "book" / "number_exceptions.toml"))
 FACTS = prose.values("\n".join(f"{fact.section}: {fact.says}" for fact in ledger.facts()))
 LONGEST_CELL = 25  # lines
+WIDEST_CODE = 80  # columns: a page of the book cuts the rest off
 
 
 def code_cells(path):
@@ -181,6 +182,12 @@ def test_cells_can_be_read_at_once(path):
     lengths = [len(cell.source.splitlines()) for cell in code_cells(path)[1:]]
     assert max(lengths) <= LONGEST_CELL
     assert statistics.median(lengths) <= 8
+
+
+@each_chapter
+def test_no_line_of_code_is_wider_than_a_page(path):
+    cells = [cell for cell in tool.code(tool.read_text(path)) if not has_tag(cell, "setup")]
+    assert cells and not [line for cell in cells for line in cell.source.splitlines() if len(line) > WIDEST_CODE]
 
 
 @each_chapter
