@@ -476,8 +476,9 @@ def draw_tolerance(answer, tolerance_mm):
         right.plot(scale, [forgiven(name, mm) for mm in scale], color=colour,
                    label=name, linewidth=3 if name == answer else 1)
     right.axvline(tolerance_mm, color="black", linestyle=":")
+    share = forgiven(answer, tolerance_mm)
     right.set(xlabel="tolerance (mm)", ylim=(0, 1.05), ylabel="surface Dice",
-              title=f"{tolerance_mm} mm: {forgiven(answer, tolerance_mm):.2f}")
+              title=f"{tolerance_mm} mm: surface Dice {share:.2f}")
     right.legend(loc="lower right", fontsize=8)
     return figure
 
