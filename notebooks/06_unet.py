@@ -485,6 +485,79 @@ print(f"99 % of the influence on voxel {position} comes from {radius} voxels "
 # lies beyond it does not matter at all. (While it trains, batch normalisation links all voxels of the batch by their
 # mean and variance. In use it does not.) Chapter 9 builds on this, when it cuts a scan into tiles.
 #
+# ### Play: levels and skips
+#
+# What makes the field large, and what do the skips do for it? We measure the same line for networks of one to four
+# levels, once as they are, and once with the weights of the features from across set to zero, so that the skips are cut.
+
+# %%
+def influence_on_56(levels, skips):
+    small = organseg.unet(base_filters=1, levels=levels)
+    for before, layer in zip(small.layers, small.layers[1:]):
+        if hasattr(layer, "kernel"):
+            kernel, *bias = layer.get_weights()
+            kernel = np.full(kernel.shape, 1 / kernel[..., 0].size)
+            if skips == "cut" and isinstance(before, layers.Concatenate):
+                # two thirds of the channels are from below, the rest is across
+                kernel[..., 2 * kernel.shape[3] // 3 :, :] = 0
+            layer.set_weights([kernel, *bias])
+    to_scores = keras.Model(small.input, small.layers[-2].output)
+    return np.concatenate([as_numpy(to_scores(images[k : k + 16]))[:, 56, 4, 4]
+                           for k in range(0, 112, 16)])[:, 0]
+
+
+with keras.device("cpu:0"):
+    measured = {(levels, skips): influence_on_56(levels, skips)
+                for levels in (1, 2, 3, 4) for skips in ("joined", "cut")}
+for (levels, _), line in measured.items():
+    first, last = np.flatnonzero(line > 0)[[0, -1]]
+    assert (first, last) == field(56, levels)
+
+# %% [markdown]
+# A guess first: does a network without its skips see less far? On the left is the field in a body, with voxels of 3 mm;
+# what the voxel at the blue dot cannot see is dark. On the right is how its influence is shared out along a line through
+# it. Begin with one level, add the others, then cut the skips.
+
+# %%
+slice_30 = scan[::-1, ::-1, 30].T
+mm = (np.arange(96) - 47.5) * case.spacing[0]
+down = mm + 40  # zero in the middle of the body
+
+
+def draw_field(levels, skips):
+    first, last = np.array(field(56, levels)) - 56
+    low, high = 3 * (first - 0.5), 3 * (last + 0.5)
+    inside = [(low < places) & (places < high) for places in (down, mm)]
+    figure, (body, axes) = plt.subplots(1, 2, figsize=(6.4, 2.9),
+                                        layout="constrained")
+    body.imshow(np.where(np.outer(*inside), slice_30, slice_30 / 3),
+                cmap="gray", vmin=0, vmax=1, interpolation="nearest",
+                extent=(mm[0], mm[-1], down[-1], down[0]))
+    body.plot(0, 0, "o", color="tab:blue", markersize=5)
+    body.set(xlim=(-145, 145), ylim=(145, -145), xlabel="mm", yticks=[],
+             title=f"levels {levels}: {last - first + 1} voxels, "
+             f"{high - low:.0f} mm")
+    line = measured[levels, skips] / measured[levels, skips].sum()
+    axes.axvspan(first, last, color="darkorange", alpha=0.2)
+    axes.plot(np.arange(112) - 56, line, color="darkorange")
+    axes.set(xlim=(-56, 56), ylim=(0, 0.4), xlabel="voxels from its own place",
+             ylabel="share of the influence", title=f"skips {skips}: "
+             f"{line[52:61].sum():.0%} within 4 voxels")
+    return figure
+
+
+# %%
+organseg.explore(
+    draw_field, "Left, a slice of a body, dark but for the field that the "
+    "voxel in the middle sees. Right, the share of each voxel in its answer.",
+    levels=[1, 2, 3, 4], skips=["joined", "cut"])
+
+# %% [markdown]
+# No: each level widens the field to more than twice its size, and the skips have no part in that, because the longest way
+# goes through the deepest level. What is lost with them is the *place*. With skips, nearly all of the influence (of these
+# equal weights) comes from the voxels nearby: a peak. Without them, 4 levels make a wide and flat hill: the answer may know
+# what is there, and hardly in which voxel it ends.
+#
 # What does it mean in the body? The paper down-samples its images by 4 along each axis {cite}`roth2018`, to voxels of
 # about 3 mm.
 
@@ -673,15 +746,21 @@ print("\n".join(table))
 # Three crops of 64³ fit everywhere, with room to spare. The longest scan fits only with half precision, or into a large
 # GPU.
 #
-# Now your own. With a live kernel, set the slider to the memory of your GPU (`!nvidia-smi` shows it).
+# Now your own. Set the slider to the memory of your GPU (`!nvidia-smi` shows it). A guess first: how much larger may the
+# crops be with twice the memory?
 
-# %% alt="The number of crops that fit into 24 GB, against the edge of the crop, on a logarithmic axis: it falls steeply from over a hundred at 32 voxels to one at 152. A dashed line marks a batch of three, a dotted one the paper's 64; at 64, fifteen crops would fit." slide="Twice the edge takes about eight times the memory, so far fewer crops fit into 24 GB."
+# %%
+edges = np.arange(32, 200, 8)
+one_crop = {
+    name: np.array([organseg.training_bytes(model, int(edge), batch_size=1)
+                    for edge in edges]) - weights
+    for name, model in (("float32", network), ("half", half))
+}
+
+
 def draw_what_fits(memory_gb, precision):
-    model = half if precision == "half" else network
-    edges = np.arange(32, 200, 8)
-    fit = np.array([organseg.crops_that_fit(model, int(edge), memory_gb * 1e9)
-                    for edge in edges])
-    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    fit = (0.9 * memory_gb * 1e9 - weights) // one_crop[precision]
+    figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
     axes.semilogy(edges[fit > 0], fit[fit > 0], "o-", color="tab:blue")
     axes.axhline(3, color="0.5", ls="--", label="a batch of three")
     axes.axvline(64, color="0.5", ls=":", label="the paper's 64³")
@@ -695,8 +774,15 @@ def draw_what_fits(memory_gb, precision):
     return figure
 
 
-organseg.explore(draw_what_fits, memory_gb=(2, 96, 24),
-                 precision=["float32", "half"])
+# %% slide="Twice the edge takes about eight times the memory, so far fewer crops fit into 24 GB."
+organseg.explore(
+    draw_what_fits, "Crops that fit against the edge of a crop: a curve that "
+    "falls steeply.", start={"memory_gb": 24},
+    memory_gb=[4, 8, 12, 16, 24, 40, 80], precision=["float32", "half"])
+
+# %% [markdown]
+# A crop of twice the edge needs eight times the memory. So from 12 to 24 GB the largest batch of three only goes from 80³
+# to 104³, and half precision gains about as much as twice the memory.
 
 # %% [markdown]
 # ### Why three crops of 64³?

@@ -101,6 +101,78 @@ print("images", images.shape, "labels", labels.shape, "which organs were drawn",
 np.testing.assert_array_equal(sampler.batch(7)[0], batches[7][0])
 
 # %% [markdown]
+# ## A step, and how far
+#
+# A training is a walk downhill: each step moves the weights against the gradient of the loss. The plainest way, *gradient
+# descent*, moves them by the gradient times a number, the *learning rate*. *Momentum* keeps a share of the last move and
+# adds it to the next one. Here are both in a few lines, in a landscape of two weights: a valley, 20 times as steep across as
+# along, with its lowest place at (0, 0).
+
+# %%
+steepness = np.array([1, 20])  # along the valley, and across it
+
+
+def height(place):
+    return (steepness * place**2).sum(axis=-1) / 2
+
+
+def descend(rate, momentum, steps=30):
+    path, move = [np.array([-9.0, 1.5])], 0
+    for _ in range(steps):
+        gradient = steepness * path[-1]
+        move = momentum * move - rate * gradient
+        path.append(path[-1] + move)
+    return np.array(path)
+
+
+# %%
+np.testing.assert_allclose(descend(0.01, 0)[-1],
+                           [-9 * 0.99**30, 1.5 * 0.8**30])
+
+# %% [markdown]
+# Guess before you move the sliders. Without momentum, what happens as the rate grows: does the walk only get faster? Then
+# take the best rate you have found, and add momentum.
+
+# %%
+import matplotlib.pyplot as plt
+
+along, across = np.meshgrid(np.linspace(-11, 7, 90), np.linspace(-3, 3, 60))
+valley = height(np.stack([along, across], axis=-1))
+
+
+def draw_descent(rate, momentum):
+    path = descend(rate, momentum)
+    end = height(path[-1])
+    diverges = end > height(path[0])
+    figure, axes = plt.subplots(figsize=(5.2, 2.6), layout="constrained")
+    axes.contour(along, across, valley, [2, 10, 30, 70], colors="0.8")
+    axes.plot(*path.T, ".-", color="#d55e00" if diverges else "#0072b2",
+              linewidth=1, markersize=4)
+    axes.plot(0, 0, "k+", markersize=12)
+    axes.set(xlim=(-11, 7), ylim=(-3, 3), xlabel="one weight",
+             ylabel="the other weight")
+    found = "it diverges" if diverges else f"height {end:.2g} after 30 steps"
+    axes.set_title(f"rate {rate:g}, momentum {momentum:g}: {found}",
+                   fontsize=11)
+    return figure
+
+
+# %%
+organseg.explore(
+    draw_descent, "The path of thirty steps in a long valley, from its left "
+    "end towards the cross at its lowest place.", start={"rate": 0.03},
+    rate=[0.01, 0.03, 0.06, 0.09, 0.11, 0.2], momentum=[0, 0.5, 0.9])
+
+# %% [markdown]
+# Across the valley each step multiplies the distance by $1 - 20 \cdot \text{rate}$. At a rate of 0.01 it shrinks safely, but
+# along the valley nothing moves. At 0.09 the walk jumps from side to side and still comes down; beyond 0.1 every jump is
+# larger than the last, and it *diverges*. So the steep direction sets the limit for the rate, and the flat one has to wait.
+# Momentum helps both: moves that agree add up, and those that jump to and fro cancel in part, so that 0.11, too much
+# before, works with a momentum of 0.5. With too much of it the walk runs past its goal, and turns in loops.
+#
+# A network has millions of directions, and nobody knows their steepness. It would be good if each weight had a rate of
+# its own.
+#
 # ## Adam by hand
 #
 # A step moves each weight against its gradient. How far? *Adam* {cite}`kingma2015` keeps two moving averages for each
@@ -403,8 +475,6 @@ assert np.abs(losses - losses_trapped).max() < 0.05
 # training curve, however closely one looks, can show this trap; only an evaluation as in use does.
 
 # %% alt="Left: two training curves that lie on each other and fall. Right: bars of the loss in use on the same crops; with momentum 0.99 it stays above the line of the training loss, after recomputing and with momentum 0.9 it reaches the line."
-import matplotlib.pyplot as plt
-
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2),
                                      layout="constrained", width_ratios=(3, 2))
 left.plot(losses_trapped, color="#d55e00", linewidth=4, alpha=0.5,

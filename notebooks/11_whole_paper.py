@@ -421,12 +421,37 @@ assert round(gpu_memory, 1) == 4.5
 # that has ended is only read. A folder that holds a run on other patients is refused, and so is the smaller network of
 # `fast`, if you get no GPU the second time ("choose another folder"): wait for one.
 
+#
+# At each checkpoint we also want to see something. `look` reads the network from the run folder and lets it segment one
+# test scan.
+
 # %%
+from dataclasses import replace
+from organseg.show.slices import best_slice
+
 run_folder = Path(run_folder or tempfile.mkdtemp())
+watched = organseg.to_working(testing[0].load(), grid)
+middle = best_slice(watched.label, "coronal")
+on_the_way = {}
+
+
+def look(history):
+    found = organseg.predict(organseg.load_run(run_folder), watched,
+                             precision="float32")
+    dice = [organseg.dice(watched.label == organ, found == organ)
+            for organ in watched.annotated]
+    picture = organseg.slice_picture(replace(watched, label=found), "coronal",
+                                     middle)
+    on_the_way[history[-1]["step"]] = picture, np.nanmean(dice)
+
+
+# %%
 run, history = organseg.train(
     training, run_folder, profile, validation=testing, grid=grid, seed=0,
     resume=(run_folder / "run.json").is_file(), progress=data is not None,
+    after_validation=look,
 )
+look(history)  # a run that had ended before is only read
 print(sorted(path.name for path in run_folder.iterdir()))
 
 # %% [markdown]
@@ -482,6 +507,43 @@ if as_printed:
 # read the lines' direction, not their distance. On the way the test scores may dip: as long as the weights move fast, batch
 # normalisation's averages lag behind them. On patients, read them as in [chapter 8](08_training.ipynb): two lines
 # that fall together are what the paper shows; a test line that turns up while the training line falls is over-fitting.
+#
+# ### Play: the network learns
+#
+# And this is the scan that we watched. Guess which organ comes first, and what a network of few steps does with the
+# others: does it leave them out, or put them in the wrong place? Then move the slider.
+
+# %%
+steps = sorted(on_the_way)
+dices = [on_the_way[step][1] for step in steps]
+truth = organseg.slice_picture(watched, "coronal", middle)
+aspect = watched.spacing[2] / watched.spacing[0]
+
+
+def draw_step(step):
+    picture, dice = on_the_way[step]
+    figure, panels = plt.subplots(1, 3, figsize=(7, 2.7), layout="constrained")
+    for panel, shown, title in zip(panels, (picture, truth),
+                                   (f"after {step} steps", "truth")):
+        panel.imshow(shown, aspect=aspect, interpolation="nearest")
+        panel.set(title=title, xticks=[], yticks=[])
+    panels[2].plot(steps, dices, ".-", color="0.6")
+    panels[2].plot(step, dice, "o", color="#d55e00")
+    panels[2].set(xlabel="step", ylim=(0, 1), title=f"mean Dice {dice:.2f}")
+    return figure
+
+
+# %% tags=["nbval-ignore-output"]
+every = -(-len(steps) // 8)  # eight pictures at most, the last among them
+organseg.explore(
+    draw_step, "A coronal slice with the organs that the network has found "
+    "after some steps, the same slice with the truth, and the mean Dice.",
+    step=steps[::-1][::every][::-1])
+
+# %% [markdown]
+# What the network does not know it does not leave out: the first pictures have whole regions in a wrong colour. The liver
+# finds its place first; the others begin as bits in bowel and bones, and some of these go only when the organ itself is
+# found. None of this can be seen in the mean Dice.
 #
 # ## Inference
 #
@@ -856,9 +918,7 @@ plt.show()
 # three.
 
 # %% alt="The sample patient in an axial and a coronal slice, three times. The reference. Then drawn as it was: nearly the same, with a pancreas that is too thick in places and some stomach in the bowel. Then gentle: the aorta is thin, most of the gallbladder and the whole pancreas are missing, stomach lies where a vein should be, the liver has a tip that reaches too far down, and a piece of spleen lies beside the right hip bone." slide="The sample patient: the reference, before the training on three others, and after it." tags=["patient", "nbval-ignore-output"]
-from dataclasses import replace
 from organseg.geometry import to_canonical
-from organseg.show.slices import best_slice
 
 patient = organseg.sample_patient()
 if patient:
