@@ -456,7 +456,7 @@ organseg.explore(
 # %% [markdown]
 # Without a margin the seams glow, and the error reaches far into the tiles. Each step of the margin pushes it back; the false
 # liver in the heart goes early, but the error can still be measured when nothing is to be seen in the organs. Deeper
-# tiles have fewer seams, and the same margin costs them less. Theirs lies among fewer organs here, so its errors are smaller;
+# tiles have fewer seams, and the same margin costs them less. Here their one seam crosses fewer organs, so its errors are smaller;
 # yet they end where the others end: with 48, nothing is left but rounding.
 #
 # Could the margin be smaller? Look at the curve of the errors again: after 32 slices what is left changes no label
