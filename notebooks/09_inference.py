@@ -421,6 +421,8 @@ tiled = {(depth, margin): with_margin(image, depth, margin)
          for depth in (32, 80) for margin in margins}
 seams = {key: np.abs(p - whole).max(axis=-1) for key, p in tiled.items()}
 y = seams[32, 0].sum(axis=(0, 2)).argmax()  # the coronal slice to be shown
+
+# %%
 assert seams[32, 32].max() > 1e-4
 assert max(seams[32, 48].max(), seams[80, 48].max()) < 1e-4
 
