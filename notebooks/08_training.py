@@ -165,7 +165,7 @@ organseg.explore(
 
 # %% [markdown]
 # Across the valley each step multiplies the distance by $1 - 20 \cdot \text{rate}$. At a rate of 0.01 it shrinks safely, but
-# along the valley nothing moves. At 0.09 the walk jumps from side to side and still comes down; beyond 0.1 every jump is
+# along the valley hardly anything moves. At 0.09 the walk jumps from side to side and still comes down; beyond 0.1 every jump is
 # larger than the last, and it *diverges*. So the steep direction sets the limit for the rate, and the flat one has to wait.
 # Momentum helps both: moves that agree add up, and those that jump to and fro cancel in part, so that 0.11, too much
 # before, works with a momentum of 0.5. With too much of it the walk runs past its goal, and turns in loops.

@@ -430,6 +430,8 @@ tiled = {(depth, margin): with_margin(image, depth, margin)
          for depth in (32, 80) for margin in margins}
 seams = {key: np.abs(p - whole).max(axis=-1) for key, p in tiled.items()}
 y = seams[32, 0].sum(axis=(0, 2)).argmax()  # the coronal slice to be shown
+
+# %%
 assert seams[32, 32].max() > 1e-4
 assert max(seams[32, 48].max(), seams[80, 48].max()) < 1e-4
 
@@ -465,7 +467,7 @@ organseg.explore(
 # %% [markdown]
 # Without a margin the seams glow, and the error reaches far into the tiles. Each step of the margin pushes it back; the false
 # liver in the heart goes early, but the error can still be measured when nothing is to be seen in the organs. Deeper
-# tiles have fewer seams, and the same margin costs them less. Theirs lies among fewer organs here, so its errors are smaller;
+# tiles have fewer seams, and the same margin costs them less. Here their one seam crosses fewer organs, so its errors are smaller;
 # yet they end where the others end: with 48, nothing is left but rounding.
 #
 # Could the margin be smaller? Look at the curve of the errors again: after 32 slices what is left changes no label

@@ -309,10 +309,10 @@ organseg.explore(
     organ=list(in_pieces), largest_pieces=[1, 2, 3, "all"])
 
 # %% [markdown]
-# Dice hardly moves, whatever you choose: the further pieces are crumbs. The distance moves a great deal. For liver and stomach
-# the largest piece alone is best, and a crumb far away costs over a hundred mm. For the pancreas it is the other way
-# round: there the second piece is the tail, and without it the distance is four times as large. So no number is right for all
-# organs, and none can be read from the pieces alone.
+# Dice hardly moves, whatever you choose: most further pieces are crumbs. The distance moves a great deal. For artery, liver and
+# stomach the largest piece alone is best, and one crumb far away multiplies the distance. For the pancreas it is the
+# other way round: there the second piece is the tail, and without it the distance is four times as large. So no
+# number is right for all organs, and none can be read from the pieces alone.
 #
 # In other cases the rule hurts without a doubt, though the network makes no error at all. Suppose the scan of another
 # patient begins higher up, because the field of view ends in the liver. What does the rule do to the *truth*?
