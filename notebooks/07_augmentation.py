@@ -519,26 +519,26 @@ print("the smallest in ten fields of the paper's range: "
 # %%
 def draw_bent(largest):
     factor = largest / 4
-    det = jacobian(factor * example)[:, :, layer]
+    det = jacobian(factor * example)
+    folded = det[:, :, layer] < 0
     # where the voxels of the layer read, along x and y
     bent = (x + factor * example)[:2, :, :, layer]
     warp = organseg.Warp(factor * warps[9].control_points, (24.0, 24.0, 24.0),
                          (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-    crop, organs = organseg.apply_warp(warp, image, label, place, shape)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.4),
+    crop, found = organseg.apply_warp(warp, image, label, place, shape)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.7),
                                          layout="constrained")
-    left.plot(*bent[:, ::3, ::3], color="0.3", linewidth=0.8)
-    left.plot(*bent[:, ::3, ::3].transpose(0, 2, 1), color="0.3", linewidth=0.8)
-    left.plot(*bent[:, det < 0], "r.", markersize=2)
+    for lines in (bent[:, ::3, ::3], bent[:, ::3, ::3].transpose(0, 2, 1)):
+        left.plot(*lines, color="0.3", linewidth=0.8)
+    left.plot(*bent[:, folded], "r.", markersize=2)
     right.imshow(crop[:, :, layer].T, cmap="gray", vmin=0, vmax=1,
                  interpolation="nearest")
     for organ in organseg.ORGANS:
-        outline = organs[:, :, layer] == organ.id
+        outline = found[:, :, layer] == organ.id
         right.contour(outline.T, [0.5], colors=organ.colour)
-    right.plot(*np.nonzero(det < 0), "r.", markersize=2)
+    right.plot(*np.nonzero(folded), "r.", markersize=2)
     left.set(xlim=(75, -12), ylim=(-12, 75), aspect="equal",
-             xlabel="x (voxels)", ylabel="y (voxels)",
-             title=f"control points within ±{largest}")
+             title=f"control points within ±{largest}", xlabel="x (voxels)")
     right.set(xlim=(63.5, -0.5), ylim=(-0.5, 63.5), xticks=[], yticks=[],
               title=f"smallest Jacobian {det.min():.2f}")
     return figure
