@@ -68,6 +68,7 @@ async function save() {
 async function engine() {
   const at = (name) => new URL(`made/ort/${name}`, location.href).href, ort = await import(at("ort.js"));
   ort.env.wasm.wasmPaths = { mjs: at("wasm.js"), wasm: at("ort.wasm") };
+  // WebGPU is not used: its engine is 12 MB larger, and whether it agrees nobody could see where this was written.
   // Several threads need memory that they share, which a browser gives only to pages that isolate themselves.
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
   ort.env.wasm.numThreads = threads;

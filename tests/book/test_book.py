@@ -90,6 +90,15 @@ def test_the_first_page_leads_to_every_chapter_with_its_minutes(book, tags):
         assert f"{head.minutes}\xa0+\xa0{head.exercise_minutes}\xa0min" in row and head.to_run in row
 
 
+def test_the_site_is_small(book):
+    """`make book` adds 20 MB for the page that runs the network, so that all is below 90 MB; a chapter is below 4 MB."""
+    assert sum(file.stat().st_size for file in book.rglob("*") if file.is_file()) < 70e6
+    for path in tool.chapters():
+        page = book / "notebooks" / f"{path.stem}.html"
+        pictures = {book / name.removeprefix("../") for name in re.findall(r'src="(\.\./_images/[^"]+)"', read(page))}
+        assert sum(file.stat().st_size for file in {page, *pictures}) < 4e6, path.stem
+
+
 def test_every_page_says_its_version_and_licences(book):
     for page in pages(book):
         if 'http-equiv="Refresh"' not in read(page):
