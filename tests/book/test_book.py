@@ -91,7 +91,7 @@ def test_the_first_page_leads_to_every_chapter_with_its_minutes(book, tags):
 
 
 def test_the_site_is_small(book):
-    """`make book` adds 20 MB for the page that runs the network, so that all is below 90 MB; a chapter is below 4 MB."""
+    """`make book` adds 20 MB for the page that runs the network, and all is below 90 MB; a chapter is below 4 MB."""
     assert sum(file.stat().st_size for file in book.rglob("*") if file.is_file()) < 70e6
     for path in tool.chapters():
         page = book / "notebooks" / f"{path.stem}.html"

@@ -81,9 +81,9 @@ def test_pictures_that_need_too_much_room_lose_some_quality_and_then_are_refused
         figure.add_axes((0, 0, 1, 1)).imshow(noise[n], cmap="gray")
         return figure
 
-    frames = data(explore(draw, n=range(6)))["frames"]
-    assert 0.3 * LARGEST < sum(map(len, frames)) <= LARGEST
-    with pytest.raises(OrgansegError, match="expected at most 300; take fewer"):
+    page = explore(draw, n=range(6))._repr_mimebundle_()["text/html"]
+    assert 0.3 * LARGEST < len(page) <= 300_000
+    with pytest.raises(OrgansegError, match=f"expected at most {LARGEST // 1000}; take fewer"):
         explore(lambda n, m: draw(n), n=range(12), m=range(6))
 
 
