@@ -32,7 +32,7 @@
 #
 # **In class:** 75 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, 2 MB to download, once (a patient).
+# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, 2 MB to download, once (a patient).
 
 # %% tags=["setup"]
 # @title Set-up: installs organseg on Colab, and does nothing where it is there

@@ -31,7 +31,7 @@
 #
 # **In class:** 60 minutes, exercises 40 minutes (our estimate).
 #
-# **Measured:** about half a minute on two CPU cores (not measured on a GPU), 2.5 GB of memory, 2 MB to download, once (a patient).
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 2.5 GB of memory, 2 MB to download, once (a patient).
 
 # %% tags=["setup"]
 # @title Set-up: installs organseg on Colab, and does nothing where it is there

@@ -35,7 +35,7 @@
 # **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, 2 MB to download, once (a patient).
 
 # %% tags=["setup"]
-# @title Set-up: on Google Colab it installs organseg; where that is installed already, it does nothing
+# @title Set-up: installs organseg on Colab, and does nothing where it is there
 import importlib.util
 import os
 import subprocess
@@ -50,10 +50,13 @@ if importlib.util.find_spec("organseg") is None:
                 return [str(self)]  # one line in a notebook
 
         raise NotInstalled(
-            "organseg is not installed, and this notebook has no address to install it from. On your own computer: run "
-            "`make lab`. For Colab, an instructor sets the address: `make address URL=https://github.com/YOU/organseg`"
+            "organseg is not installed, and this notebook has no address to "
+            "install it from. On your own computer: run `make lab`. For Colab, "
+            "an instructor sets the address: "
+            "`make address URL=https://github.com/YOU/organseg`"
         )
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", source]
+    subprocess.run(pip, check=True)
 
 # %% [markdown]
 # ## Three knobs
