@@ -42,6 +42,7 @@ def first_chapter_on_colab(config, folder):
 def prepare(app, config):
     # Jupyter Book puts each script of _static onto each page; these are for some pages only.
     config.html_static_path.append(str(Path(__file__).with_name("scripts")))
+    config.templates_path.append(str(Path(__file__).with_name("templates")))
     config.html_theme_options["logo"] = {"text": config.html_title, "alt_text": "Logo"}
     words = ""
     if link := first_chapter_on_colab(config, Path(app.srcdir) / "notebooks"):
@@ -117,7 +118,25 @@ def tell(app, pagename, templatename, context, doctree):
         app.add_js_file("excerpts.js", loading_method="defer")
 
 
+# What a page loads
+
+
+def without_formulas(app, pagename, templatename, context, doctree):
+    """The first page counts as one with formulas, because a page below it has some."""
+    if 'class="math' not in context.get("body", "") and "script_files" in context:
+        context["script_files"] = [file for file in context["script_files"] if "mathjax" not in str(file)]
+
+
+def without_second_icons(app, error):
+    """The theme's icons come with its style sheet, and once more as a script of 1.5 MB."""
+    icons = Path(app.outdir) / "_static" / "scripts" / "fontawesome.js"
+    if error is None and icons.is_file():
+        icons.write_text("// The icons of the style sheet do.\n", encoding="utf-8")
+
+
 def setup(app):
     app.connect("config-inited", prepare, priority=100)  # before MyST reads its settings
     app.connect("html-page-context", tell)
+    app.connect("html-page-context", without_formulas, priority=900)  # after Sphinx has added its scripts
+    app.connect("build-finished", without_second_icons)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
