@@ -119,7 +119,7 @@ organseg.overlay_figure(case, prediction)
 # everything: in the second row, the network's gallbladder fills the grey ring, its wall, around the true one.
 #
 # How much is that, as a number? For each organ, count the voxels that truth and prediction share; twice that number, divided
-# by the sum of both sizes, is the *Dice coefficient*: 1 where two regions agree in every voxel, 0 where they share none.
+# by the sum of both sizes, is the *Dice coefficient*: 1 where two regions agree in every voxel.
 
 # %% tags=["quiz", "remove-input"]
 from organseg.course.quizzes import quiz
@@ -156,7 +156,7 @@ plt.show()
 
 # %% [markdown]
 # On the phantom the mean is 0.89 here, and the lowest is the gallbladder's, 0.77. On the patient, liver and spleen have 0.95
-# and 0.94, the stomach 0.62, the vein 0.59 and the pancreas 0.40. (What a network says differs in its last digits from
+# and 0.94, the stomach 0.61, the vein 0.59 and the pancreas 0.40. (What a network says differs in its last digits from
 # computer to computer.) A pair of regions with a Dice of 0.95 is hard to tell apart by eye; at 0.40, most of what is
 # coloured lies in the wrong place.
 #

@@ -428,7 +428,7 @@ quiz("3c")
 # %%
 for momentum in (0.99, 0.9):
     print(f"momentum {momentum}: "
-          f"{momentum**70:.3f} of the start is left after 70 steps")
+          f"{momentum**70:.4f} of the start is left after 70 steps")
 momenta = {layer.momentum for layer in network.layers
            if isinstance(layer, layers.BatchNormalization)}
 print("organseg uses", momenta)

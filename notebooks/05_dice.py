@@ -30,7 +30,7 @@
 #
 # **In class:** 60 minutes, exercises 45 minutes (our estimate).
 #
-# **Measured:** about 1.5 minutes on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
+# **Measured:** about one minute on two CPU cores (not measured on a GPU), 1.5 GB of memory, nothing to download.
 
 # %% tags=["setup"]
 # @title Set-up: installs organseg on Colab, and does nothing where it is there
@@ -148,8 +148,7 @@ axes.invert_yaxis()
 #
 # $$D = \frac{|A \cap B|}{(|A| + |B|)/2} = \frac{2\,|A \cap B|}{|A| + |B|}.$$
 #
-# Both are 1 for equal masks and 0 for masks without a common pixel. The pixels in neither mask do not enter, however
-# many there are.
+# Both are 1 for equal masks. The pixels in neither mask do not enter, however many there are.
 
 # %%
 jaccard = both / (both + only_A + only_B)
@@ -212,15 +211,16 @@ organseg.explore(
 # A B of the same size may be off by more than a third of its width, and still have a Dice of one half: that is no good
 # mask. A B with half of A's pixels gets two thirds at most. Too small or too large, it forgives small shifts: as long
 # as one of the discs lies within the other, nothing changes.
-#
+
+# %% tags=["quiz", "remove-input"]
+quiz("5b")
+
+# %% [markdown]
 # And the lazy answer? It gets what it deserves:
 
 # %%
 print([float(organseg.dice(case.label == organ.id, nothing == organ.id))
        for organ in organseg.ORGANS])
-
-# %% tags=["quiz", "remove-input"]
-quiz("5b")
 
 # %% [markdown]
 # ## What Dice punishes
@@ -513,7 +513,7 @@ print(f"by hand {by_hand:.6f}, "
 np.testing.assert_allclose(organseg.dice_loss(labels, p), by_hand, atol=1e-6)
 
 # %% [markdown]
-# ## Absent organs, and sums over the batch
+# ## Absent organs
 #
 # Two organs are absent from the second slice, so their intersection there is zero, and so is their loss, whatever the
 # network says. Even a perfect answer therefore gets only

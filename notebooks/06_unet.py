@@ -753,7 +753,7 @@ print("\n".join(table))
 # crops be with twice the memory?
 
 # %%
-edges = np.arange(32, 200, 8)
+edges = np.arange(32, 216, 8)
 one_crop = {
     name: np.array([organseg.training_bytes(model, int(edge), batch_size=1)
                     for edge in edges]) - weights
@@ -772,7 +772,7 @@ def draw_what_fits(memory_gb, precision):
              else "not even three of 32³")
     axes.set(title=f"{memory_gb} GB, {precision}: {three}",
              xlabel="edge of a crop (voxels)", ylabel="crops that fit")
-    axes.set(xlim=(28, 200), ylim=(0.8, 1000), yticks=(1, 10, 100, 1000),
+    axes.set(xlim=(28, 212), ylim=(0.8, 1000), yticks=(1, 10, 100, 1000),
              yticklabels=("1", "10", "100", "1000"))
     return figure
 

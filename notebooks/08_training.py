@@ -795,7 +795,7 @@ print("counting one by one ends at", count_in(np.float16), "in float16, at",
       count_in(ml_dtypes.bfloat16), "in bfloat16")
 
 # %% [markdown]
-# The sum is above the largest number, so it is infinite. And whoever counts one by one does not even get there: from
+# The sum is above the largest number, so it is infinite (NumPy adds in blocks, and then the blocks' sums). And whoever counts one by one does not even get there: from
 # 2048 on, float16 knows only every second whole number, and 2048 + 1 is rounded back to 2048. bfloat16 does not
 # overflow, but stops at 256 already. So a sum over many voxels belongs in float32, whatever computed its terms.
 #

@@ -125,7 +125,7 @@ heads; this page collects it.
 {rows}
 
 The minutes in class and for exercises are our estimate: {teaching} of teaching and {exercises} of exercises in all.
-The questions between the sections are made for reading and are not counted: in class, add a minute for each that you ask.
+The questions between the sections are for reading and are not counted: in class, add a minute for each that you ask.
 What running takes was measured on two CPU cores, without a GPU: all notebooks together need {running} minutes, and none
 more than {memory:.1f} GB of memory.
 

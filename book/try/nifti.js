@@ -6,6 +6,8 @@ const VOXELS = { 2: Uint8Array, 4: Int16Array, 8: Int32Array, 16: Float32Array, 
   512: Uint16Array, 768: Uint32Array };
 const EXPECTED = "expected a 3-D NIfTI image of one real number per voxel";
 const LONGEST_HEADER = 544;
+const NAMES = { 32: "complex numbers", 128: "colours", 1024: "64-bit integers", 1280: "64-bit integers", 1792: "complex numbers",
+  2304: "colours" };
 const MM = { 1: 1000, 3: 0.001 }; // metres and microns; everything else is taken for mm
 
 // What the header says, before memory is taken for the voxels:
@@ -16,14 +18,17 @@ export async function look(file) {
   const start = await readFrom(file, packed, LONGEST_HEADER, true);
   if (!nifti.isNIFTI(start.buffer))
     throw new Error(`${file.name}: found no NIfTI header; ${EXPECTED} in one file (.nii or .nii.gz)`);
-  const header = nifti.readHeader(start.buffer), two = nifti.isNIFTI2(start.buffer);
+  const two = nifti.isNIFTI2(start.buffer), alone = start.slice();
+  alone.fill(0, two ? 540 : 348, two ? 544 : 352); // of extensions the reader would want all, and only the header is here
+  const header = nifti.readHeader(alone.buffer);
   const dims = Array.from(header.dims), shape = dims.slice(1, 4), kind = VOXELS[header.datatypeCode];
   const fail = (found, advice) => {
     throw new Error(`${file.name}: found ${found}; ${EXPECTED}; ${advice}`);
   };
   if (dims[0] < 3 || Math.min(...shape) < 1) fail(`a shape of (${dims.slice(1, 1 + dims[0])})`, "export it again");
   if (dims.slice(4, 1 + dims[0]).some((n) => n > 1)) fail(`a series (${dims.slice(1, 1 + dims[0])})`, "save one volume of it");
-  if (!kind) fail(`voxels of type ${header.datatypeCode}`, "save the CT itself as 16-bit integers");
+  const code = header.datatypeCode;
+  if (!kind) fail(`voxels that are ${NAMES[code] ?? `of type ${code}`}`, "save the CT itself as 16-bit integers");
   const doubts = [], affine = inMm(header, positionOf(header, start, two, doubts), doubts);
   if (!affine.flat().every(Number.isFinite) || Math.abs(determinant(affine)) < 1e-9)
     fail("a position that maps no volume", "export it again");

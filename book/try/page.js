@@ -3,7 +3,7 @@ const root = document.getElementById("try-it"), find = (name) => root.querySelec
 const here = new URL("./", import.meta.url);
 let worker, config, countdown;
 
-const number = (value, digits = 2) => Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 1 });
+const number = (value, digits = 2) => Number(value.toPrecision(digits)).toLocaleString("en", { maximumFractionDigits: 3 });
 const bytes = (n) => (n < 1e9 ? `${number(n / 1e6)} MB` : `${number(n / 1e9)} GB`);
 const seconds = (s) => (s < 90 ? `${Math.max(1, Math.round(s))} s` : `${Math.round(s / 60)} minutes`);
 
@@ -26,13 +26,36 @@ function busy(yes) {
   find("choose").disabled = yes;
 }
 
-function choose(file) {
+// What was there before goes at once: no run can begin on a scan that is being replaced.
+function clear(words) {
+  busy(false);
   restart();
-  find("run").disabled = true;
-  find("result").hidden = true;
+  find("run").disabled = find("result").hidden = true;
   find("doubts").replaceChildren();
-  say(`Looking at ${file.name} …`);
+  find("file").value = ""; // so that the same file can be chosen again
+  say(words);
+}
+
+function choose(file) {
+  clear(`Looking at ${file.name} …`);
   worker.postMessage({ do: "look", file });
+}
+
+async function choosePhantom(name, words) {
+  clear(`Fetching ${words} …`);
+  const mine = worker, answer = await fetch(new URL(`made/${name}`, here)).catch(() => ({ ok: false }));
+  if (mine !== worker) return; // something else was chosen meanwhile
+  if (answer.ok) choose(new File([await answer.blob()], name));
+  else failed({ words: "The book's server does not answer; see that you are connected, and try again" });
+}
+
+function drop(transfer) {
+  const [file] = transfer.files, folder = [...transfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
+  if (!file || find("choose").disabled) return;
+  if (folder) return clear("That is a folder. Drop one file, .nii or .nii.gz; a folder of DICOM files becomes one as described below.");
+  const more = transfer.files.length > 1;
+  choose(file);
+  if (more) warn([`${transfer.files.length} files were dropped; this is the first`]);
 }
 
 function seen({ name, shape, spacing, memory, doubts }) {
@@ -43,7 +66,8 @@ function seen({ name, shape, spacing, memory, doubts }) {
 }
 
 function warn(lines) {
-  find("doubts").append(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+  const told = find("doubts").innerText; // a scan that is run twice is not doubted twice
+  find("doubts").append(...lines.filter((line) => !told.includes(line)).map((line) => Object.assign(document.createElement("li"), { textContent: line })));
 }
 
 // One call of the network cannot be asked how far it is: its time is counted down from what a small piece took.
@@ -56,7 +80,7 @@ function working({ words, share, seconds: left }) {
   countdown = setInterval(() => {
     const gone = (performance.now() - began) / 1000, rest = left - gone;
     find("progress").value = share + (1 - share) * Math.min(0.97, gone / left);
-    say(rest > 1 ? `${words}: about ${seconds(rest)} left` : `${words}: a little longer than thought, nearly there`);
+    say(rest > 1 ? `${words}: about ${seconds(rest)} left` : `${words}: taking longer than expected`);
   }, 500);
 }
 
@@ -97,9 +121,9 @@ function saved({ blob, name }) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-function failed({ words }) {
+function failed({ words, again }) {
   busy(false);
-  find("run").disabled = true;
+  find("run").disabled = !again;
   say(words, "failed");
 }
 
@@ -113,10 +137,7 @@ async function start() {
   find("choose").disabled = false;
   for (const [name, words] of config.phantoms) {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: words });
-    button.addEventListener("click", async () => {
-      const answer = await fetch(new URL(`made/${name}`, here));
-      choose(new File([await answer.blob()], name));
-    });
+    button.addEventListener("click", () => choosePhantom(name, words));
     find("phantoms").append(button);
   }
   find("file").addEventListener("change", (event) => event.target.files[0] && choose(event.target.files[0]));
@@ -124,15 +145,16 @@ async function start() {
     find("drop").addEventListener(kind, (event) => {
       event.preventDefault();
       find("drop").classList.toggle("over", kind === "dragover");
-      if (kind === "drop" && event.dataTransfer.files[0] && !find("choose").disabled) choose(event.dataTransfer.files[0]);
+      if (kind === "drop") drop(event.dataTransfer);
     });
-  find("run").addEventListener("click", () => (busy(true), worker.postMessage({ do: "run" })));
-  find("cancel").addEventListener("click", () => {
-    busy(false);
-    restart(); // what the network has begun cannot be asked to stop
-    find("run").disabled = true;
-    say("Cancelled. Choose a scan to begin again.");
+  find("run").addEventListener("click", () => {
+    busy(true);
+    find("result").hidden = true;
+    find("status").dataset.kind = "";
+    worker.postMessage({ do: "run" });
   });
+  // What the network has begun cannot be asked to stop: its worker is ended.
+  find("cancel").addEventListener("click", () => clear("Cancelled. Choose a scan to begin again."));
   find("save").addEventListener("click", () => worker.postMessage({ do: "save" }));
   say("Choose a phantom, or a CT of your own.");
 }

@@ -4,6 +4,7 @@ import { determinant, look, readVoxels, write } from "./nifti.js";
 import { gridAround, toFileGrid, toWorking } from "./grid.js";
 
 const BUDGET = 1.2e9; // bytes that the network may take for one tile
+const MOST = 8e9; // bytes in all: no tab of a browser gets more
 const tell = (step, more = {}) => postMessage({ step, ...more });
 let config, seen, file, labels;
 
@@ -11,13 +12,20 @@ onmessage = async ({ data }) => {
   try {
     await { look: lookAt, run, save }[data.do](data);
   } catch (error) {
-    const memory = error instanceof RangeError ? "found too little memory for this scan; close other tabs, or take a smaller scan" : "";
-    tell("failed", { words: memory || error.message || String(error) });
+    const memory = /alloc|out of memory|array (buffer|length)/i.test(error.message);
+    const words = `${seen?.name}: found too little memory for this scan; close other tabs, or take a smaller scan`;
+    tell("failed", { words: memory ? words : error.message || String(error), again: error.again });
   }
 };
 
+async function get(name) {
+  const answer = await fetch(name).catch(() => ({ ok: false }));
+  if (answer.ok) return answer;
+  throw Object.assign(new Error("The book's server does not answer; see that you are connected, and try again"), { again: true });
+}
+
 async function lookAt(data) {
-  config ??= await (await fetch("made/config.json")).json();
+  config ??= await (await get("made/config.json")).json();
   file = data.file;
   seen = await look(file);
   const { working, depth, multiple } = plan(), voxels = seen.shape.reduce((a, b) => a * b);
@@ -26,6 +34,10 @@ async function lookAt(data) {
   const network = config.bytesPerVoxel * multiple(working[0]) * multiple(working[1]) * tile;
   const memory = seen.bytes + voxels + 40 * working[0] * working[1] * working[2] + network;
   const spacing = [0, 1, 2].map((c) => Math.hypot(...[0, 1, 2].map((r) => seen.affine[r][c])));
+  if (memory > MOST) {
+    const extent = spacing.map((mm, axis) => Math.round(mm * seen.shape[axis]).toLocaleString("en")).join(" × ");
+    throw new Error(`${seen.name}: found a scan of ${extent} mm, which needs more memory than a browser has; check its voxel size`);
+  }
   tell("seen", { name: seen.name, shape: seen.shape, spacing, memory, doubts: seen.doubts });
 }
 
@@ -42,20 +54,20 @@ function plan() {
 
 async function run() {
   const began = performance.now();
-  tell("working", { words: "loading the network", share: 0 });
+  tell("working", { words: "Loading the network", share: 0 });
   const { session, ort, threads } = await engine();
   const pace = await measure(session, ort); // seconds per voxel
   const share = (words) => (part) => tell("working", { words, share: part });
-  const voxels = await readVoxels(file, seen, share("reading the file"));
-  const scan = { ...seen, voxels }, working = toWorking(scan, config.spacing, share("to the working grid"));
+  const voxels = await readVoxels(file, seen, share("Reading the file"));
+  const scan = { ...seen, voxels }, working = toWorking(scan, config.spacing, share("Bringing it to voxels of 4 mm"));
   const doubts = doubtsAbout(scan, working.missing);
   const probabilities = await segment(session, ort, working, pace);
-  const result = toFileGrid(probabilities, config.classes, working, scan, share("back to the scan's own grid"));
+  const result = toFileGrid(probabilities, config.classes, working, scan, share("Bringing the organs back to the scan's own grid"));
   labels = result;
   const counts = new Float64Array(config.classes);
   for (const label of result) counts[label]++;
   const ml = Math.abs(determinant(scan.affine)) / 1000;
-  tell("working", { words: "drawing it", share: 1 });
+  tell("working", { words: "Drawing it", share: 1 });
   const shown = await forTheScroller(scan, probabilities, working);
   tell("done", { volumes: Array.from(counts.subarray(1), (count) => count * ml), shown, doubts, threads,
     seconds: (performance.now() - began) / 1000 });
@@ -66,13 +78,13 @@ async function save() {
 }
 
 async function engine() {
-  const at = (name) => new URL(`made/ort/${name}`, location.href).href, ort = await import(at("ort.js"));
+  const at = (name) => new URL(`made/ort/${name}`, location.href).href, ort = await get(at("ort.js")).then(() => import(at("ort.js")));
   ort.env.wasm.wasmPaths = { mjs: at("wasm.js"), wasm: at("ort.wasm") };
   // WebGPU is not used: its engine is 12 MB larger, and whether it agrees nobody could see where this was written.
   // Several threads need memory that they share, which a browser gives only to pages that isolate themselves.
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
   ort.env.wasm.numThreads = threads;
-  const network = new Uint8Array(await (await fetch("made/network.onnx")).arrayBuffer());
+  const network = new Uint8Array(await (await get("made/network.onnx")).arrayBuffer());
   return { ort, threads, session: await ort.InferenceSession.create(network) };
 }
 
@@ -106,7 +118,7 @@ async function segment(session, ort, { image, shape }, pace) {
   let left = seconds.reduce((a, b) => a + b);
   const all = left;
   for (const [n, { start, stop, from, to }] of tiles.entries()) {
-    tell("working", { words: "the network looks at it", share: 1 - left / all, seconds: left });
+    tell("working", { words: "The network looks at it", share: 1 - left / all, seconds: left });
     const deep = to - from, input = new Float32Array(px * py * deep); // 0 is air, as the convolutions' own padding
     for (let x = 0; x < nx; x++)
       for (let y = 0; y < ny; y++)
@@ -137,10 +149,13 @@ function doubtsAbout({ voxels, slope, inter }, missing) {
     if (value > high) high = value;
   }
   if (low === Infinity) throw new Error(`${seen.name}: found no finite voxel; expected HU; export the CT again`);
-  if (missing) doubts.push(`${missing} voxels are not finite; they count as air`);
-  if (low > -200) doubts.push(`lowest value ${low}: a CT in HU has air near −1000; is this another modality?`);
-  if (high < 0) doubts.push(`highest value ${high}: soft tissue has 0 to 100 HU; are all values shifted?`);
-  if (values.size <= 256) doubts.push(`only ${values.size} different values: a picture or a label map rather than HU?`);
+  const told = (value) => Math.round(value).toLocaleString("en").replace("-", "−"), fewest = Math.min(...seen.shape);
+  if (fewest < 8) doubts.push(`only ${fewest} ${fewest === 1 ? "voxel" : "voxels"} along one axis: too thin to show organs`);
+  if (missing) doubts.push(`${told(missing)} voxels are not finite; they count as air`);
+  if (low > -200) doubts.push(`lowest value ${told(low)}: a CT in HU has air near −1000; is this another modality?`);
+  if (high < 0) doubts.push(`highest value ${told(high)}: soft tissue has 0 to 100 HU; are all values shifted?`);
+  if (values.size === 1) doubts.push("the same value everywhere: no image");
+  else if (values.size <= 256) doubts.push(`only ${values.size} different values: a picture or a label map rather than HU?`);
   return doubts;
 }
 

@@ -146,7 +146,7 @@ def test_a_click_shows_both(opened):
 
 def test_the_set_up_is_one_line(opened):
     seen = words(opened("new"))
-    assert "Set-up: on Google Colab" in seen and "import subprocess" not in seen
+    assert "Set-up: installs organseg on Colab" in seen and "import subprocess" not in seen
 
 
 def test_where_a_notebook_is_not_trusted_a_scroller_is_a_still_picture(opened):

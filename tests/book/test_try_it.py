@@ -155,6 +155,7 @@ def test_the_engine_is_loaded_when_run_is_pressed_and_nothing_is_asked_of_anothe
     page.wait_for_function("ticks > 4 && document.querySelector('.status').textContent.includes('left')")
     page.click(".cancel")
     assert status(page).startswith("Cancelled") and page.is_hidden(".progress") and page.is_disabled(".run")
+    assert page.is_hidden(".save")
     page.click(".phantoms button >> nth=1")
     page.wait_for_selector(".run:enabled")
 
@@ -170,19 +171,32 @@ def bad_files(folder):
     yield folder / "text.nii", "no NIfTI header"
     yield write("series.nii.gz", nibabel.Nifti1Image(np.zeros((4, 4, 4, 3), np.int16), np.eye(4))), "a series"
     colours = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    yield write("colours.nii.gz", nibabel.Nifti1Image(colours, np.eye(4))), "voxels of type 128"
+    yield write("colours.nii.gz", nibabel.Nifti1Image(colours, np.eye(4))), "voxels that are colours"
     whole = write("whole.nii", nibabel.Nifti1Image(voxels, np.eye(4))).read_bytes()
     (folder / "flat.nii").write_bytes(whole[:312] + bytes(16) + whole[328:])  # the sform's last row
     yield folder / "flat.nii", "maps no volume"
     (folder / "short.nii").write_bytes(whole[:5000])
     yield folder / "short.nii", "its header claims"
+    huge = nibabel.Nifti1Image(np.zeros((64, 64, 64), np.int16), np.diag([999, 999, 999, 1]))
+    yield write("metres.nii.gz", huge), "63,936"
 
 
 def test_files_that_are_no_ct_are_refused_in_one_line(page, tmp_path):
     for file, words in bad_files(tmp_path):
         line = looked_at(page, file)
-        assert words in line and "expected" in line and "\n" not in line and file.name in line
+        assert words in line and "found" in line and "\n" not in line and file.name in line
         assert page.is_disabled(".run")
+
+
+def test_the_same_file_can_be_chosen_again_and_a_phantom_out_of_reach_is_told(page, tmp_path):
+    file = phantom_file(tmp_path, 3001, permuted)
+    for _ in range(2):
+        assert file.name in looked_at(page, file)
+        assert page.input_value(".file") == "" and page.is_enabled(".run")
+    page.context.route("**/phantom_*", lambda route: route.abort())
+    page.click(".phantoms button >> nth=0")
+    page.wait_for_selector("[data-kind=failed]")
+    assert "server does not answer" in status(page) and page.is_disabled(".run")
 
 
 def test_a_file_cut_short_and_one_without_a_number_are_refused_when_run(page, tmp_path):
@@ -226,6 +240,9 @@ def odd_images():
     yield "straight.nii.gz", nibabel.Nifti1Image(voxels, straight)
     yield "sheared.nii", nibabel.Nifti1Image(voxels, affine)
     yield "two.nii.gz", nibabel.Nifti2Image(voxels.astype(np.float64) / 3, affine)
+    extended = nibabel.Nifti2Image(voxels, affine)
+    extended.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 4000))
+    yield "extended.nii", extended
     big = nibabel.Nifti1Header(endianness=">")
     big.set_data_dtype(np.dtype(">i2"))
     yield "big_endian.nii.gz", nibabel.Nifti1Image(voxels, affine, big)

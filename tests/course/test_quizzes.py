@@ -196,7 +196,7 @@ COMPUTED = {
     "8c.2": "No harm" if 0.99**50_000 < 1e-100 else "",
     "8d.1": "Infinite" if float(np.finfo(np.float16).max) < 64**3 else "",
     "8d.2": counted_in_float16,
-    "9b.1": 64 - min(seen_by(place)[0] for place in range(64, 96)),
+    "9b.1": max(seen_by(place)[1] for place in range(64, 96)) - 95,
     "9b.2": 48 + 40 + 48,
     "9d.1": "Half-way" if np.interp(0.5, [0, 1], [0.9, 0.1]) == 0.5 else "",
     "10c.2": surface_dice_of_a_shell,

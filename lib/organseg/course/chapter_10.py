@@ -81,7 +81,8 @@ def exercise_10_3(answer):
         least = np.array([in_order[cut - 1], in_order[-cut - 1]]) - 1e-7
         most = np.array([in_order[cut], in_order[-cut]]) + 1e-7
         yield ((least <= found) & (found <= most)).all() or {
-            "This is first less second.": near(-middle(moved)) or near(-middle(moved)[::-1]),
+            "This is first less second; the other way round is asked for.":
+                near(-middle(moved)) or near(-middle(moved)[::-1]),
             "You took the ends of two intervals apart. Take the difference within each draw, and "
             "then the ends.": near(middle(of_second) - middle(of_first)),
             "This asks whether two intervals overlap, as if the networks had had different "

@@ -79,7 +79,7 @@ def exercise_5_3(answer):
             "The absent class got weight 0. It should get the largest weight of the classes that "
             "are present.": found == reciprocal / reciprocal.mean(),
             "The proportions are right. Now scale the weights to a mean of 1.": found == weights,
-            "Your weights add up to 1. What is asked for is a *mean* of 1.":
+            "Your weights add up to 1. What is asked for is a mean of 1.":
                 found == weights / weights.sum(),
             "You scaled before the absent class had its weight, so the mean over all classes is "
             "not 1.": Found(found[present]) == scaled_early,

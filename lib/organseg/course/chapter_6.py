@@ -90,7 +90,7 @@ def exercise_6_3(answer):
         "The deepest level has convolutions as well, between the two paths.":
             found == reaches(deepest=False),
         "Before and after are swapped.": found == right[:, ::-1],
-        "These are the first and the last voxel. Asked is how many lie before and after "
+        "These are the first and the last voxel. You are asked how many lie before and after "
         "`position`.": found == np.c_[places - right[:, 0], places + right[:, 1]],
         "Your answer is the same at every position. On the way up, neighbours share a voxel of the "
         "level below.": np.ptp(found[:8], axis=0).max() == 0,

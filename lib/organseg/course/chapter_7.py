@@ -50,7 +50,7 @@ def exercise_7_2(answer):
             found == by(lambda c, s: np.all(np.diff(c)[:-1] > -s)),
         "You compare the displacements themselves. What must be in order are the moved points.":
             found == by(lambda c, s: np.all(np.diff(c) > 0)),
-        "Points that move *apart* by more than the spacing stretch the picture; they do not fold "
+        "Points that move apart by more than the spacing stretch the picture; they do not fold "
         "it.": found == by(lambda c, s: np.all(np.abs(np.diff(c)) < s)),
         "This looks at the size of the displacements alone. If all points move by 100 together, "
         "nothing folds.": any(found == one for one in small),
