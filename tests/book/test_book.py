@@ -187,7 +187,7 @@ def test_search_finds_a_term_in_either_spelling_and_quotes_what_is_seen(page, se
 def bytes_of(page, address):
     """All that a page loads, by address."""
     taken = []
-    page.on("requestfinished", taken.append)
+    page.on("requestfinished", lambda request: taken.append(request))
     page.goto(address)
     page.wait_for_load_state("networkidle")
     return {request.url: len(request.response().body()) for request in taken}

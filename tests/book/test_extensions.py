@@ -4,15 +4,15 @@ import json
 import re
 from types import SimpleNamespace
 
-import about
 import measures
 import nbformat
 import pytest
-import terms
-from docutils.core import publish_doctree
 
 import notebooks as tool
 
+# The extensions need docutils, which is not among Colab's packages.
+publish_doctree = pytest.importorskip("docutils.core").publish_doctree
+about, terms = (pytest.importorskip(name) for name in ("about", "terms"))
 GLOSSARY = [
     terms.Term("term-bn", ("batch normalisation", "batch normalization"), "A layer."),
     terms.Term("term-case", ("case",), "A scan."),
