@@ -175,13 +175,10 @@ def execute(notebook):
 
 
 def _forget_the_kernel(notebook):
-    """Remove what means nothing once the kernel has gone: sliders (their still pictures stay) and times of day."""
+    """Remove what means nothing once the kernel has gone: widgets and times of day."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output["data"].pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def run(path, into=None):

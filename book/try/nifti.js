@@ -119,14 +119,17 @@ function positionOf(header, bytes, two, doubts) {
 function inMm(header, affine, doubts) {
   const unit = MM[header.xyzt_units & 7];
   if (!unit) return affine;
-  const lengths = [0, 1, 2].map((c) => unit * Math.hypot(...[0, 1, 2].map((r) => affine[r][c])));
-  if (Math.min(...lengths) < 0.05 || Math.max(...lengths) > 50) {
+  const stated = spacingOf(affine).map((length) => unit * length);
+  if (Math.min(...stated) < 0.05 || Math.max(...stated) > 50) {
     doubts.push("its header states another unit than mm, which makes impossible voxels; taken for mm instead");
     return affine;
   }
-  doubts.push(`its header is not in mm; read as voxels of ${lengths.map((n) => n.toPrecision(4)).join(" × ")} mm`);
+  doubts.push(`its header is not in mm; read as voxels of ${stated.map((n) => n.toPrecision(4)).join(" × ")} mm`);
   return affine.map((row, n) => (n < 3 ? row.map((value) => unit * value) : row));
 }
+
+// The voxel size in mm: the lengths of the affine's columns.
+export const spacingOf = (affine) => [0, 1, 2].map((c) => Math.hypot(...[0, 1, 2].map((r) => affine[r][c])));
 
 export function determinant(m) {
   return m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])

@@ -1,6 +1,6 @@
 // What takes time, in a thread of its own, so that the page stays alive: a file is looked at, read, brought to the working
 // grid, segmented tile by tile and brought back. Messages in: {do: "look" | "run" | "save", ...}; out: {step, ...}.
-import { determinant, look, readVoxels, write } from "./nifti.js";
+import { determinant, look, readVoxels, spacingOf, write } from "./nifti.js";
 import { gridAround, toFileGrid, toWorking } from "./grid.js";
 
 const BUDGET = 1.2e9; // bytes that the network may take for one tile
@@ -33,7 +33,7 @@ async function lookAt(data) {
   const tile = Math.min(multiple(working[2]), depth + 2 * config.margin);
   const network = config.bytesPerVoxel * multiple(working[0]) * multiple(working[1]) * tile;
   const memory = seen.bytes + voxels + 40 * working[0] * working[1] * working[2] + network;
-  const spacing = [0, 1, 2].map((c) => Math.hypot(...[0, 1, 2].map((r) => seen.affine[r][c])));
+  const spacing = spacingOf(seen.affine);
   if (memory > MOST) {
     const extent = spacing.map((mm, axis) => Math.round(mm * seen.shape[axis]).toLocaleString("en")).join(" × ");
     throw new Error(`${seen.name}: found a scan of ${extent} mm, which needs more memory than a browser has; check its voxel size`);
@@ -162,8 +162,7 @@ function doubtsAbout({ voxels, slope, inter }, missing) {
 // The scan and its labels as show/scroller.py stores them: on a grid of at most 128 voxels along an axis, in two sheets.
 async function forTheScroller(scan, probabilities, working) {
   const extent = working.shape.map((n, axis) => n * config.spacing[axis]);
-  const finest = Math.min(...[0, 1, 2].map((c) => Math.hypot(...[0, 1, 2].map((r) => scan.affine[r][c]))));
-  const spacing = [0, 1, 2].fill(Math.max(finest, Math.max(...extent) / 128));
+  const spacing = [0, 1, 2].fill(Math.max(...extent.map((mm) => mm / 128), Math.min(...spacingOf(scan.affine))));
   const small = toWorking(scan, spacing), [nx, ny, nz] = small.shape;
   const organs = toFileGrid(probabilities, config.classes, working, small); // x fastest
   const edges = [];

@@ -1,5 +1,6 @@
 """How the tests build the book, and what they read of it."""
 
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import notebooks as tool
+import students
 
 
 def build(source, out):
@@ -31,6 +33,16 @@ def with_address(folder, url):
     """Set the repository's address in a copy of the project."""
     with patched(folder):
         tool.set_address(url)
+
+
+def course_for_students(fork, url):
+    """The course without solutions, as a fork with an address writes it; returns its folder."""
+    shutil.copytree(tool.NOTEBOOKS, fork / "notebooks")
+    shutil.copy(tool.CONFIG, fork)
+    with_address(fork, url)
+    with patched(fork):
+        students.write(fork / "student")
+    return fork / "student"
 
 
 def pages(site):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from building import build, distinctive_lines, pages, patched, with_address
+from building import build, course_for_students, distinctive_lines, pages
 
 import notebooks as tool
 import students
@@ -22,12 +22,7 @@ STUDENTS = f"https://colab.research.google.com/github/someone/fork/blob/{student
 def site(tmp_path_factory):
     """The site for students, as `make book SOLUTIONS=no` builds it in a fork that has an address."""
     folder = tmp_path_factory.mktemp("students")
-    shutil.copytree(tool.NOTEBOOKS, folder / "notebooks")
-    shutil.copy(tool.CONFIG, folder)
-    with_address(folder, FORK)
-    with patched(folder):
-        students.write(folder / "student")
-    done, html = build(folder / "student", folder / "out")  # a link that leads nowhere would fail it
+    done, html = build(course_for_students(folder, FORK), folder / "out")  # a link that leads nowhere would fail it
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return html
 

@@ -7,7 +7,7 @@ import subprocess
 import nbformat
 import pytest
 import yaml
-from building import distinctive_lines, patched, with_address
+from building import course_for_students, distinctive_lines
 
 import notebooks as tool
 import students
@@ -19,13 +19,7 @@ ADDRESS = "https://github.com/someone/fork"
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
     """The course without solutions, of a fork with an address."""
-    fork = tmp_path_factory.mktemp("fork")
-    shutil.copytree(tool.NOTEBOOKS, fork / "notebooks")
-    shutil.copy(tool.CONFIG, fork)
-    with_address(fork, ADDRESS)
-    with patched(fork):
-        students.write(fork / "student")
-    return fork / "student"
+    return course_for_students(tmp_path_factory.mktemp("fork"), ADDRESS)
 
 
 def git(*words, within):
